@@ -1,0 +1,225 @@
+// @ts-check
+// The benchmark's command line: runs every workload for the reference and the other peers in turn, as two processes
+// each, once on one core and once free, and prints what share of the reference each reaches in the same round.
+
+import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { runPair, whyNotPinned } from './pair.mjs'
+import { hottest } from './profile.mjs'
+import { median, share } from './statistics.mjs'
+import { LEGEND, tableHead, tableLine } from './table.mjs'
+import { WORKLOADS } from './workloads.mjs'
+
+/**
+ * @import { Placement, Run } from './pair.mjs'
+ * @import { Workload } from './workloads.mjs'
+ *
+ * Figures of a peer beside those of the reference in the same run; all are medians over the rounds.
+ * @typedef {{ reference?: number, peer: number }} Figures
+ *
+ * @typedef {object} Result
+ * @property {Placement} placement
+ * @property {string} workload
+ * @property {string} title
+ * @property {string} peer
+ * @property {'per second' | 'MB/s'} unit
+ * @property {number} rate
+ * @property {number} [referenceRate]
+ * @property {{ median: number, min: number, max: number, rounds: number[] }} [share]
+ * @property {Figures} cpuMicros of both processes, per operation
+ * @property {Figures} rssMegabytes
+ * @property {Figures} [p50Micros]
+ * @property {Figures} [p99Micros]
+ * @property {Run[]} runs
+ * @property {Run[]} [referenceRuns]
+ */
+
+const USAGE = `Usage: npm run bench -- [options]
+
+  --quick         short runs, about 80 s in all (110 s with --all)
+  --json FILE     writes all figures to FILE
+  --rounds N      how often each peer runs (3 with --quick, otherwise 5)
+  --only IDS      some lines only: W2, or W2,W4-borrow
+  --all           strings and JSON objects, too
+  --peers NAMES   the reference first (raw,pairlink); also raw-unbatched
+  --pin WHERE     one: both processes on one core; free: where the scheduler puts them; both
+  --profile       takes CPU profiles of both processes instead of comparing
+  --profile-to FOLDER`
+
+const QUICK = { rounds: 3, warmUpMs: 250, measureMs: 600 }
+const FULL = { rounds: 5, warmUpMs: 700, measureMs: 1500 }
+const HOTTEST_COUNT = 15
+const PLACEMENT_TITLES = { one: 'both processes on one core', free: 'where the scheduler puts them' }
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    rounds: { type: 'string' },
+    only: { type: 'string' },
+    all: { type: 'boolean', default: false },
+    peers: { type: 'string' },
+    pin: { type: 'string', default: 'both' },
+    profile: { type: 'boolean', default: false },
+    'profile-to': { type: 'string' },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+})
+
+if (flags.help) {
+  console.log(USAGE)
+} else {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'bench-'))
+  try {
+    await (flags.profile ? profile(folder) : compare(folder))
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error)
+    process.exitCode = 1
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** @param {string} folder */
+async function compare(folder) {
+  const settings = { ...(flags.quick ? QUICK : FULL) }
+  if (flags.rounds !== undefined) settings.rounds = Number(flags.rounds)
+  if (!Number.isInteger(settings.rounds) || settings.rounds < 1) throw new Error('--rounds takes a number from 1')
+  const peers = (flags.peers ?? 'raw,pairlink').split(',')
+  const placements = chosenPlacements()
+  const workloads = chosenWorkloads()
+  const host = describeHost()
+  console.log(`${host.cpu}, ${host.cores} cores, Node ${host.node}; ${settings.rounds} rounds, interleaved`)
+
+  /** @type {Result[]} */
+  const results = []
+  /** @type {{ placement: Placement, workload: string, error: string }[]} */
+  const failures = []
+  for (const placement of placements) {
+    console.log(`\n${PLACEMENT_TITLES[placement]}\n${tableHead(peers[0])}`)
+    for (const workload of workloads) {
+      try {
+        const runs = await runInterleaved({ peers, workload, placement, folder, ...settings })
+        for (const result of summarize(peers, runs, workload, placement)) {
+          results.push(result)
+          console.log(tableLine(result))
+        }
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error)
+        failures.push({ placement, workload: workload.id, error: reason })
+        console.log(`${workload.id.padEnd(9)} failed: ${reason.split('\n')[0]}`)
+        process.exitCode = 1
+      }
+    }
+  }
+  console.log(`\n${LEGEND}`)
+  if (flags.json !== undefined) {
+    const report = { date: new Date().toISOString(), host, settings, reference: peers[0], results, failures }
+    await writeFile(flags.json, `${JSON.stringify(report, undefined, 2)}\n`)
+    console.log(`figures: ${flags.json}`)
+  }
+}
+
+/**
+ * The peers one after the other, again and again, and the reference once more at the end.
+ * @param {{ peers: string[], workload: Workload, placement: Placement, folder: string,
+ *   rounds: number, warmUpMs: number, measureMs: number }} options
+ * @returns {Promise<Run[][]>} by the peer's index
+ */
+async function runInterleaved({ peers, rounds, ...options }) {
+  /** @type {Run[][]} */
+  const runs = peers.map(() => [])
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, peer] of peers.entries()) runs[index].push(await runPair({ peer, ...options }))
+  }
+  if (peers.length > 1) runs[0].push(await runPair({ peer: peers[0], ...options }))
+  return runs
+}
+
+/**
+ * @param {string[]} peers
+ * @param {Run[][]} runs
+ * @param {Workload} workload
+ * @param {Placement} placement
+ * @returns {Result[]} one for each peer but the reference; or the reference alone
+ */
+function summarize(peers, runs, workload, placement) {
+  const messageMegabytes = (workload.bytes ?? 0) / 1e6
+  const alone = peers.length === 1
+  const reference = alone ? undefined : runs[0]
+
+  return peers.slice(alone ? 0 : 1).map((peer, index) => {
+    const own = runs[alone ? index : index + 1]
+    const rate = (/** @type {Run} */ run) => run.perSecond * (messageMegabytes || 1)
+    const middle = (/** @type {(run: Run) => number} */ figure) => ({
+      reference: reference && median(reference.map(figure)),
+      peer: median(own.map(figure)),
+    })
+    const rates = middle(rate)
+    const measuresLatency = own[0].latency !== undefined
+    return {
+      placement,
+      workload: workload.id,
+      title: workload.title,
+      peer,
+      unit: messageMegabytes > 0 ? 'MB/s' : 'per second',
+      rate: rates.peer,
+      referenceRate: rates.reference,
+      share: reference && share(reference.map(rate), own.map(rate)),
+      cpuMicros: middle((run) => run.cpuMicrosPerOperation),
+      rssMegabytes: middle((run) => run.rssBytesMax / 1e6),
+      p50Micros: measuresLatency ? middle((run) => run.latency?.p50Micros ?? NaN) : undefined,
+      p99Micros: measuresLatency ? middle((run) => run.latency?.p99Micros ?? NaN) : undefined,
+      runs: own,
+      referenceRuns: reference,
+    }
+  })
+}
+
+/** @param {string} folder */
+async function profile(folder) {
+  const profileFolder = path.resolve(flags['profile-to'] ?? path.join(os.tmpdir(), `bench-profiles-${process.pid}`))
+  await mkdir(profileFolder, { recursive: true })
+  const { warmUpMs, measureMs } = flags.quick ? QUICK : FULL
+  for (const peer of (flags.peers ?? 'pairlink').split(',')) {
+    for (const placement of chosenPlacements()) {
+      for (const workload of chosenWorkloads()) {
+        const run = await runPair({ peer, workload, placement, folder, warmUpMs, measureMs, profileFolder })
+        const rate = Math.round(run.perSecond).toLocaleString('en')
+        const title = `${workload.id} (${workload.title}), ${peer}, ${PLACEMENT_TITLES[placement]}`
+        console.log(`\n${title}: ${rate}/s, profiled`)
+        for (const file of run.profiles) console.log(`${file}\n${(await hottest(file, HOTTEST_COUNT)).join('\n')}`)
+      }
+    }
+  }
+  console.log(`\nprofiles, to be opened in a browser's developer tools: ${profileFolder}`)
+}
+
+/** @returns {Placement[]} */
+function chosenPlacements() {
+  if (!['one', 'free', 'both'].includes(flags.pin)) throw new Error('--pin takes one, free or both')
+  const whyNot = flags.pin === 'free' ? undefined : whyNotPinned()
+  if (whyNot !== undefined) console.log(`not pinned to one core: ${whyNot}`)
+  if (whyNot !== undefined && flags.pin === 'one') throw new Error('--pin one cannot be done here')
+  if (flags.pin === 'both') return whyNot === undefined ? ['one', 'free'] : ['free']
+  return [/** @type {Placement} */ (flags.pin)]
+}
+
+/** @returns {Workload[]} */
+function chosenWorkloads() {
+  const only = flags.only?.split(',')
+  for (const id of only ?? []) {
+    const known = WORKLOADS.map((workload) => workload.id)
+    if (!known.includes(id)) throw new Error(`--only: there is no ${id}, only ${known.join(', ')}`)
+  }
+  return WORKLOADS.filter(({ id, workload, onlyWithAll }) => {
+    if (only?.includes(id)) return true
+    return (flags.all || !onlyWithAll) && (only === undefined || only.includes(workload))
+  })
+}
+
+function describeHost() {
+  return { cpu: os.cpus()[0]?.model ?? 'unknown CPU', cores: os.availableParallelism(), node: process.versions.node }
+}

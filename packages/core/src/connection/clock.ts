@@ -1,0 +1,88 @@
+/**
+ * Where time enters. Everything else is given `now` as a number; a simulator puts a clock of its own here.
+ */
+import { soon } from '#runtime'
+
+export interface Timer {
+  cancel(): void
+  ref(): void
+  unref(): void
+}
+
+export interface Clock {
+  /** Monotonic milliseconds. */
+  now(): number
+  after(delayMs: number, callback: () => void): Timer
+  /** Calls back before the process waits again, after all that is ready to run now. */
+  soon(callback: () => void): void
+  /** Calls back once what has arrived by now has been read. */
+  afterPoll(callback: () => void): void
+}
+
+// Taken when this module is loaded, so that fake timers in an application's tests do not freeze a link.
+const { setTimeout, clearTimeout, performance } = globalThis
+const setImmediate: (callback: () => void) => unknown =
+  typeof globalThis.setImmediate === 'function'
+    ? globalThis.setImmediate
+    : (callback) => setTimeout(callback, 0)
+/** The longest delay that `setTimeout` takes before it overflows. */
+const DELAY_MS_MAX = 2 ** 31 - 1
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(delayMs, callback) {
+    const timer: unknown = setTimeout(callback, Math.min(Math.max(0, Math.ceil(delayMs)), DELAY_MS_MAX))
+    // In browsers a timer is a number, and nothing is kept alive by it.
+    const handle = typeof timer === 'object' && timer !== null ? (timer as { ref(): void; unref(): void }) : undefined
+    return {
+      cancel: () => {
+        clearTimeout(timer as number)
+      },
+      ref: () => handle?.ref(),
+      unref: () => handle?.unref(),
+    }
+  },
+  soon,
+  afterPoll(callback) {
+    setImmediate(callback)
+  },
+}
+
+/** One timer that is only armed anew when its moment comes nearer: a moment that moved away costs one early call. */
+export class Alarm {
+  readonly #clock: Clock
+  readonly #ring: (moment: number) => void
+  #timer: Timer | undefined
+  #moment = Infinity
+  #held = true
+
+  constructor(clock: Clock, ring: (moment: number) => void) {
+    this.#clock = clock
+    this.#ring = ring
+  }
+
+  set(moment: number): void {
+    if (moment >= this.#moment) return
+    this.#timer?.cancel()
+    this.#moment = moment
+    this.#timer = this.#clock.after(moment - this.#clock.now(), () => {
+      this.#timer = undefined
+      this.#moment = Infinity
+      this.#ring(moment)
+    })
+    if (!this.#held) this.#timer.unref()
+  }
+
+  clear(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#moment = Infinity
+  }
+
+  /** Whether the timer keeps the process alive. */
+  hold(held: boolean): void {
+    this.#held = held
+    if (held) this.#timer?.ref()
+    else this.#timer?.unref()
+  }
+}

@@ -1,0 +1,49 @@
+/** What one call asks for: the options of a call and the defaults, made complete and checked. It acts on nothing. */
+import type { CallOptions, Running } from './handlers.js'
+import { abortSignal, checkNames, milliseconds, oneOf, record, type Settings } from './options.js'
+
+export interface CallPlan {
+  readonly method: string
+  readonly timeoutMs: number
+  readonly expiresAt: number
+  readonly signal: AbortSignal | undefined
+  readonly whenApart: 'reject' | 'wait'
+  readonly borrow: boolean
+  /** Whether it may wait for room in the send queue, or fails with `QUEUE_FULL`. */
+  readonly mayWait: boolean
+}
+
+const CALL_OPTION_NAMES = ['timeoutMs', 'signal', 'whenApart', 'borrow']
+const NOTIFY_OPTION_NAMES = [...CALL_OPTION_NAMES, 'method']
+
+/**
+ * @param within the handler that calls, whose remaining time is the default and the limit, and whose end cancels the call
+ * @throws TypeError for wrong or unknown options
+ */
+export function planCall(
+  kind: 'call' | 'notify',
+  method: string,
+  options: CallOptions | undefined,
+  within: Running | undefined,
+  settings: Settings,
+  now: number,
+): CallPlan {
+  if (typeof method !== 'string') throw new TypeError('The method must be a string')
+  const mayWait = kind === 'call' || within === undefined
+  if (options === undefined && within === undefined) {
+    const { queryTimeoutMs: timeoutMs, whenApart } = settings
+    return { method, timeoutMs, expiresAt: now + timeoutMs, signal: undefined, whenApart, borrow: false, mayWait }
+  }
+  const given = options === undefined ? {} : record(options, 'The options of a call')
+  checkNames(given, kind === 'call' ? CALL_OPTION_NAMES : NOTIFY_OPTION_NAMES, 'option of a call')
+  const leftMs = within?.remainingMs ?? Infinity
+  const defaultMs = within === undefined ? settings.queryTimeoutMs : leftMs
+  const timeoutMs = Math.min(leftMs, milliseconds(given, 'timeoutMs', defaultMs, { zero: true }))
+  const own = abortSignal(given)
+  const outer = kind === 'call' ? within?.signal : undefined
+  const signal = own !== undefined && outer !== undefined ? AbortSignal.any([own, outer]) : (own ?? outer)
+  const whenApart = oneOf({ whenApart: settings.whenApart, ...given }, 'whenApart', ['reject', 'wait'])
+  const { borrow = false } = given
+  if (typeof borrow !== 'boolean') throw new TypeError('borrow must be true or false')
+  return { method, timeoutMs, expiresAt: now + timeoutMs, signal, whenApart, borrow, mayWait }
+}

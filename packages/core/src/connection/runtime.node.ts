@@ -1,0 +1,25 @@
+/** What differs between runtimes, on Node.js and those that have its modules: the hash, and the end of a turn of the loop. */
+import { createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import type { Hash } from '../protocol/index.js'
+
+export const hash: Hash = {
+  sha256(...parts) {
+    const digest = createHash('sha256')
+    for (const part of parts) digest.update(part)
+    return new Uint8Array(digest.digest())
+  },
+  hmacSha256(key, ...parts) {
+    const mac = createHmac('sha256', key)
+    for (const part of parts) mac.update(part)
+    return new Uint8Array(mac.digest())
+  },
+  hkdfSha256: (input, salt, info, lengthBytes) => new Uint8Array(hkdfSync('sha256', input, salt, info, lengthBytes)),
+  equal: (a, b) => a.length === b.length && timingSafeEqual(a, b),
+}
+
+const { nextTick } = process
+
+/** After all microtasks of this turn, so that what their continuations send goes out in one write. */
+export const soon = (callback: () => void): void => {
+  nextTick(callback)
+}

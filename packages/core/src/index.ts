@@ -1,0 +1,30 @@
+/** What an application imports: the Connection, its errors, and the types of both; and the plug for transport authors. */
+export { Connection } from './connection/connection.js'
+export type {
+  ConnectionEvents,
+  ConnectionState,
+  ConnectionStats,
+  Role,
+} from './connection/connection.js'
+export type { Clock, Timer } from './connection/clock.js'
+export type { Environment } from './connection/environment.js'
+export { ERRORS, isPairlinkError, PairlinkError, QueryError } from './connection/errors.js'
+export type { ErrorCode, PairlinkErrorOptions } from './connection/errors.js'
+export type { CallOptions, Context, NotifyOptions } from './connection/handlers.js'
+export type { Logger, LogMethod } from './connection/logger.js'
+export type {
+  AnyApi,
+  ConnectionOptions,
+  Handlers,
+  Input,
+  Method,
+  OnNotify,
+  OnQuery,
+  Output,
+  ReconnectOptions,
+} from './connection/options.js'
+export type { Peer } from './connection/pair.js'
+export type { Random } from './connection/random.js'
+export type { ConnectOptions, PairedOptions } from './connection/waiters.js'
+export type { Delivery, Hash, Limits, SessionStats, Utf8 } from './protocol/index.js'
+export type { Listener, Pipe, PipeSink, Reach, Transport } from './transport.js'

@@ -1,0 +1,565 @@
+/**
+ * One pipe's worth of protocol (PROTOCOL.md, sections 2 to 5 and 8): preamble, handshake, keepalive, CLOSE. Bytes and a
+ * time go in; events, bytes and one deadline come out. It carries at most one Session, which it is given when both sides
+ * are proven, and knows nothing of calls, promises, sockets or clocks.
+ */
+import type { Judgement } from './claim.js'
+import { MisuseError, ProtocolError } from './errors.js'
+import type { LinkEnd, ProtocolEvent } from './events.js'
+import { decodeHello, decodeRefusal, decodeWelcome, encodeHello, encodeRefusal, encodeWelcome } from './hello.js'
+import { idFromBytes, type Hello, type Id, type Refusal, type Side } from './hello.js'
+import { decodePreamble, encodePreamble, mayBePreamble } from './preamble.js'
+import type { Hash, Utf8 } from './primitives.js'
+import { dialerProof, listenerProof, PROOF_BYTES, transcriptHash } from './proof.js'
+import { Queue } from './queue.js'
+import { FrameReader } from './reader.js'
+import type { Session } from './session.js'
+import { nextState, type LinkCause, type LinkState } from './state.js'
+import { Timers } from './timers.js'
+import {
+  encodeFrame,
+  HANDSHAKE_BYTES_MAX,
+  HEADER_BYTES,
+  KIND,
+  PREAMBLE_BYTES,
+  readU16,
+  REASON_BYTES_MAX,
+  VERSION,
+  writeU16,
+  writeU64,
+  type Mode,
+  type RefuseReason,
+} from './wire.js'
+
+const TOKEN_BYTES = 8
+/** A peer that pings this rarely is still given three chances before it counts as lost. */
+const SILENCE_KEEPALIVES_MIN = 3
+
+export interface LinkOptions {
+  /** What we say of ourselves; its `side` says which end of the pipe this is. */
+  readonly hello: Hello
+  readonly mode: Mode
+  /** From `proofKey`. */
+  readonly key: Uint8Array
+  readonly hash: Hash
+  readonly utf8: Utf8
+  readonly silenceMs: number
+  readonly handshakeTimeoutMs: number
+  readonly now: number
+}
+
+type LinkTimer = 'handshake' | 'keepalive' | 'silence'
+
+export class Link {
+  readonly side: Side
+  #state: LinkState
+  readonly #options: LinkOptions
+  readonly #timers = new Timers<LinkTimer>()
+  readonly #reader = new FrameReader(HANDSHAKE_BYTES_MAX)
+  readonly #events = new Queue<ProtocolEvent>()
+  /** Whole messages of the handshake, and the frames that have no place in the session's order. */
+  readonly #out: Uint8Array[] = []
+
+  readonly #theirPreamble = new Uint8Array(PREAMBLE_BYTES)
+  #theirPreambleFilled = 0
+  #firstMessageBytes = 0
+  #expectsRefuse = false
+  readonly #ownHello: Uint8Array
+  readonly #ownPreamble: Uint8Array
+  #ownSent = false
+  #theirHello: Uint8Array | undefined
+  #transcript: Uint8Array | undefined
+  #peer: Hello | undefined
+
+  #session: Session | undefined
+  #ackExpected = false
+  #closeWanted: { readonly code: number; readonly reason: string; readonly whenIdle: boolean } | undefined
+  #pingCount = 0
+  #pingDue = false
+  #pongDue: Uint8Array | undefined
+  #heard = false
+  #heardAt: number
+  #now: number
+
+  constructor(options: LinkOptions) {
+    const { hello, utf8, now } = options
+    this.#options = options
+    this.side = hello.side
+    this.#state = hello.side === 'dialer' ? 'calling' : 'waiting'
+    this.#now = this.#heardAt = now
+    this.#ownHello = encodeFrame(KIND.HELLO, encodeHello(hello, utf8))
+    this.#ownPreamble = encodePreamble(options.mode, this.#ownHello.length)
+    this.#timers.set('handshake', now + options.handshakeTimeoutMs)
+    if (this.side === 'dialer') this.#sendHello()
+  }
+
+  get state(): LinkState {
+    return this.#state
+  }
+
+  /** The peer's hello, once it was read. Not to be believed before the link is proven. */
+  get peer(): Hello | undefined {
+    return this.#peer
+  }
+
+  /** Names the link on both sides, once both hellos were read. */
+  get id(): Id | undefined {
+    return this.#transcript === undefined ? undefined : idFromBytes(this.#transcript)
+  }
+
+  /** The dialer has proven the secret, or the listener was found to. */
+  get proven(): boolean {
+    return this.#state !== 'calling' && this.#state !== 'waiting' && this.#state !== 'challenging' && this.#state !== 'proving'
+  }
+
+  /** The session it carries, from `welcome` or `attach` until the link has ended. */
+  get session(): Session | undefined {
+    return this.#session
+  }
+
+  /** The soonest moment at which `tick` or `takeWrite` has something to do; Infinity when none. */
+  get deadline(): number {
+    return this.#session === undefined ? this.#timers.soonest : Math.min(this.#timers.soonest, this.#session.ackAt)
+  }
+
+  /** Takes the next bytes of the pipe. Those before must have been polled to the end. After the end they are dropped. */
+  receive(chunk: Uint8Array, transient: boolean, now: number): void {
+    if (this.#isOver) return
+    this.#setNow(now)
+    this.#heard = this.#heard || chunk.length > 0
+    this.#heardAt = now
+    let at = 0
+    while (this.#theirPreambleFilled < PREAMBLE_BYTES && at < chunk.length) {
+      this.#theirPreamble[this.#theirPreambleFilled++] = chunk[at++] ?? 0
+    }
+    this.#reader.feed(at === 0 ? chunk : chunk.subarray(at), transient)
+  }
+
+  /** The other direction of the pipe has ended, or the pipe broke. Everything received before must have been polled. */
+  pipeEnded(now: number): void {
+    this.#setNow(now)
+    if (!this.#isOver) this.#end({ by: 'pipe', heard: this.#heard })
+  }
+
+  /** The next event, or undefined when everything received was read. */
+  poll(): ProtocolEvent | undefined {
+    const event = this.#events.shift()
+    if (event !== undefined) return event
+    if (this.#isOver) return undefined
+    try {
+      if (this.#firstMessageBytes === 0 && !this.#readPreamble()) return this.#events.shift()
+      while (this.#reader.next()) {
+        const read = this.#state === 'open' ? this.#readOpen() : this.#readFrame()
+        if (read !== undefined) return read
+        const queued = this.#events.shift()
+        if (queued !== undefined) return queued
+        if (this.#isOver) return undefined
+      }
+    } catch (error) {
+      this.#fail(error)
+      return this.#events.shift()
+    }
+    const fromSession = this.#session?.poll()
+    if (fromSession !== undefined) return fromSession
+    if (this.#state === 'closed' && this.#session?.idle === true && this.#out.length === 0) {
+      this.#end({ by: 'close' })
+      return this.#events.shift()
+    }
+    return undefined
+  }
+
+  /** Appends to `out` what is to be written now, up to about `budgetBytes`. The chunks stay unchanged until acknowledged. */
+  takeWrite(budgetBytes: number, now: number, out: Uint8Array[]): void {
+    for (const message of this.#out) out.push(message)
+    this.#out.length = 0
+    const session = this.#session
+    if (session === undefined || this.#isOver) return
+    this.#setNow(now)
+    if (session.ackDue) out.push(encodeFrame(KIND.ACK, session.takeAck()))
+    if (this.#pongDue !== undefined) {
+      out.push(encodeFrame(KIND.PONG, this.#pongDue))
+      this.#pongDue = undefined
+    }
+    if (this.#pingDue) {
+      const token = new Uint8Array(TOKEN_BYTES)
+      writeU64(token, 0, ++this.#pingCount)
+      out.push(encodeFrame(KIND.PING, token))
+      this.#pingDue = false
+    }
+    session.take(budgetBytes, now, out)
+    const close = this.#closeWanted
+    if (close !== undefined && (close.whenIdle ? session.idle : session.written)) {
+      this.#closeWanted = undefined
+      if (nextState(this.#state, 'write close') === undefined) return
+      this.#move('write close')
+      out.push(encodeFrame(KIND.CLOSE, this.#closePayload(close.code, close.reason)))
+    }
+  }
+
+  /** Does what is due. The deadline is later than `now` afterwards, except for an acknowledgement, which `takeWrite` takes. */
+  tick(now: number): void {
+    this.#setNow(now)
+    for (let timer = this.#timers.takeDue(now); timer !== undefined; timer = this.#timers.takeDue(now)) {
+      switch (timer) {
+        case 'handshake':
+          this.#end({ by: 'handshake-timeout', heard: this.#heard })
+          break
+        case 'keepalive':
+          if (now - this.#heardAt >= this.#options.hello.keepaliveMs) {
+            this.#pingDue = true
+            this.#timers.set('keepalive', now + this.#options.hello.keepaliveMs)
+          } else {
+            this.#timers.set('keepalive', this.#heardAt + this.#options.hello.keepaliveMs)
+          }
+          break
+        case 'silence':
+          if (now - this.#heardAt >= this.#silenceMs) this.#end({ by: 'silence', silentMs: now - this.#heardAt })
+          else this.#timers.set('silence', this.#heardAt + this.#silenceMs)
+          break
+      }
+    }
+  }
+
+  /**
+   * We were not awake for a while, so silence proves nothing: silence and handshake begin anew with a `keepaliveMs`, and
+   * the peer is pinged.
+   */
+  overslept(now: number): void {
+    const freshMs = now + this.#options.hello.keepaliveMs
+    for (const timer of ['handshake', 'silence'] as const) {
+      const moment = this.#timers.at(timer)
+      if (moment !== Infinity) this.#timers.set(timer, Math.max(moment, freshMs))
+    }
+    if (this.#session !== undefined) {
+      this.#heardAt = Math.max(this.#heardAt, freshMs - this.#silenceMs)
+      this.#pingDue = true
+    }
+  }
+
+  /** Asks the peer for a sign of life. */
+  ping(): void {
+    if (this.#session !== undefined) this.#pingDue = true
+  }
+
+  /** Listener, after `proven`: welcomes the dialer into `session` as the claim was judged. @throws MisuseError in any other state */
+  welcome(session: Session, judgement: Extract<Judgement, { verdict: 'resume' | 'fresh' }>, now: number): void {
+    this.#require('write welcome')
+    this.#setNow(now)
+    const body = encodeWelcome(judgement.welcome)
+    const { hash, utf8, key } = this.#options
+    const proof = listenerProof(key, this.#transcript ?? body, body, hash, utf8)
+    const payload = new Uint8Array(body.length + PROOF_BYTES)
+    payload.set(body)
+    payload.set(proof, body.length)
+    this.#out.push(encodeFrame(KIND.WELCOME, payload))
+    this.#move('write welcome')
+    this.#carry(session, judgement.verdict === 'resume' ? judgement.received : 0)
+  }
+
+  /** Listener, before the link is open: says why not, and ends. @throws MisuseError in any other state */
+  refuse(reason: RefuseReason, text: string, retryInMs = 0): void {
+    this.#require('write refuse')
+    this.#refuse(reason, text, retryInMs)
+  }
+
+  /** Dialer, after `welcomed`: the session that this link carries. @throws MisuseError when there was no WELCOME, or twice */
+  attach(session: Session, judgement: Extract<Judgement, { verdict: 'resume' | 'fresh' }>): void {
+    if (this.#state !== 'open' || this.#session !== undefined) {
+      throw new MisuseError(`attach() in state ${this.#state}${this.#session === undefined ? '' : ', which has a session'}`)
+    }
+    this.#carry(session, judgement.verdict === 'resume' ? judgement.received : 0)
+  }
+
+  /** Ends the link for a reason of the driver's own. Nothing more is read; an ended link stays as it is. */
+  drop(why: string): void {
+    if (!this.#isOver) this.#end({ by: 'drop', why })
+  }
+
+  /**
+   * Says that we ask nothing more, once everything accepted is written, or with `whenIdle` once everything begun is done.
+   * A link that is not open is left as it is.
+   */
+  close(code: number, reason: string, whenIdle: boolean): void {
+    if (nextState(this.#state, 'write close') !== undefined) this.#closeWanted = { code, reason, whenIdle }
+  }
+
+  get #isOver(): boolean {
+    return this.#state === 'ended' || this.#state === 'refusing'
+  }
+
+  get #silenceMs(): number {
+    return Math.max(this.#options.silenceMs, SILENCE_KEEPALIVES_MIN * (this.#peer?.keepaliveMs ?? 0))
+  }
+
+  #setNow(now: number): void {
+    this.#now = now
+    if (this.#session !== undefined) this.#session.now = now
+  }
+
+  #require(cause: LinkCause): void {
+    if (nextState(this.#state, cause) === undefined) throw new MisuseError(`Cannot ${cause} in state ${this.#state}`)
+  }
+
+  /** Makes a move; one that the table does not have is the peer's fault, since our own are checked before. */
+  #move(cause: LinkCause): void {
+    const next = nextState(this.#state, cause)
+    if (next === undefined) throw new ProtocolError('4', `Cannot ${cause} in state ${this.#state}`)
+    this.#state = next
+  }
+
+  #end(end: LinkEnd): void {
+    this.#state = 'ended'
+    this.#timers.clearAll()
+    this.#reader.discard()
+    this.#session = undefined
+    this.#events.push({ type: 'ended', end })
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof ProtocolError)) throw error
+    if (this.#state === 'waiting' && this.#firstMessageBytes > 0) this.#refuse('protocol', error.message, 0)
+    else this.#end({ by: 'violation', error })
+  }
+
+  #sendHello(): void {
+    this.#ownSent = true
+    this.#out.push(this.#ownPreamble, this.#ownHello)
+  }
+
+  #refusal(reason: RefuseReason, text: string, retryInMs: number): Refusal {
+    const { mode, hello } = this.#options
+    return { reason, version: VERSION, mode, retryInMs: Math.ceil(retryInMs), cipherName: hello.cipherName, text }
+  }
+
+  #refuse(reason: RefuseReason, text: string, retryInMs: number): void {
+    const refusal = this.#refusal(reason, text, retryInMs)
+    const frame = encodeFrame(KIND.REFUSE, encodeRefusal(refusal, this.#options.utf8))
+    if (!this.#ownSent) this.#out.push(encodePreamble(this.#options.mode, frame.length, true))
+    this.#out.push(frame)
+    this.#move('write refuse')
+    this.#timers.clearAll()
+    this.#reader.discard()
+    this.#events.push({ type: 'ended', end: { by: 'refusing', refusal } })
+  }
+
+  /** The other side is not one that we can talk to: the listener says so, the dialer only knows it. */
+  #mismatch(reason: RefuseReason, text: string, theirs: Partial<Refusal>): void {
+    if (this.#state === 'waiting') this.#refuse(reason, text, 0)
+    else this.#end({ by: 'mismatch', refusal: { ...this.#refusal(reason, text, 0), ...theirs } })
+  }
+
+  /** False while the preamble is not whole, or when it ended the link. */
+  #readPreamble(): boolean {
+    if (!mayBePreamble(this.#theirPreamble, this.#theirPreambleFilled)) {
+      this.#end({ by: 'stranger' })
+      return false
+    }
+    if (this.#theirPreambleFilled < PREAMBLE_BYTES) return false
+    const preamble = decodePreamble(this.#theirPreamble)
+    this.#reader.frameBytesMax = this.#firstMessageBytes = preamble.messageBytes
+    if (preamble.refuses) {
+      if (this.side === 'listener') throw new ProtocolError('2', 'A dialer cannot refuse')
+      this.#expectsRefuse = true
+      return true
+    }
+    if (preamble.version !== VERSION) {
+      const text = `version ${preamble.version} meets version ${VERSION}`
+      this.#mismatch('version', text, { version: preamble.version })
+      return false
+    }
+    if (preamble.mode !== this.#options.mode) {
+      const text = `mode ${preamble.mode} meets mode ${this.#options.mode}`
+      this.#mismatch('mode', text, { mode: preamble.mode })
+      return false
+    }
+    return true
+  }
+
+  /** Reads a frame in any state but `open`. */
+  #readFrame(): ProtocolEvent | undefined {
+    const { kind } = this.#reader
+    if (this.#expectsRefuse && kind !== KIND.REFUSE) throw new ProtocolError('2', 'A REFUSE was announced')
+    switch (kind) {
+      case KIND.HELLO:
+        this.#readHello()
+        return undefined
+      case KIND.PROVE:
+        return this.#readProve()
+      case KIND.WELCOME:
+        return this.#readWelcome()
+      case KIND.REFUSE:
+        this.#readRefuse()
+        return undefined
+      default:
+        return this.#readOpen()
+    }
+  }
+
+  #readHello(): void {
+    const reader = this.#reader
+    const next = nextState(this.#state, 'read hello')
+    if (next === undefined) throw new ProtocolError('4', `HELLO in state ${this.#state}`)
+    if (HEADER_BYTES + reader.lengthBytes !== this.#firstMessageBytes) {
+      throw new ProtocolError('2', 'A HELLO of another length than the preamble says')
+    }
+    const body = reader.keep(reader.start).slice()
+    const { hello, utf8, hash, key } = this.#options
+    const peer = decodeHello(body, utf8)
+    // One's own hello can come back by reflection, with one's own side, so this comes before the check of the side.
+    if (peer.instance === hello.instance) {
+      this.#mismatch('self', 'both ends are the same instance', {})
+      return
+    }
+    if (peer.side === this.side) throw new ProtocolError('5.1', `Both ends say that they are the ${this.side}`)
+    if (peer.cipherName !== hello.cipherName) {
+      this.#mismatch('mode', `cipher '${peer.cipherName}' meets cipher '${hello.cipherName}'`, { cipherName: peer.cipherName })
+      return
+    }
+    this.#peer = peer
+    this.#theirHello = encodeFrame(KIND.HELLO, body)
+    if (this.side === 'listener') this.#sendHello()
+    const own = [this.#ownPreamble, this.#ownHello] as const
+    const theirs = [this.#theirPreamble, this.#theirHello] as const
+    this.#transcript = transcriptHash(hash, this.side === 'dialer' ? [...own, ...theirs] : [...theirs, ...own])
+    this.#reader.frameBytesMax = HANDSHAKE_BYTES_MAX
+    this.#state = next
+    if (this.side === 'dialer') {
+      this.#out.push(encodeFrame(KIND.PROVE, dialerProof(key, this.#transcript, hash, utf8)))
+    }
+  }
+
+  #readProve(): ProtocolEvent | undefined {
+    this.#allow('read prove')
+    const { hash, utf8, key } = this.#options
+    const { peer, side } = { peer: this.#peer, side: this.side }
+    if (peer === undefined || this.#transcript === undefined) throw new ProtocolError('4', `A proof to the ${side} without a hello`)
+    const expected = dialerProof(key, this.#transcript, hash, utf8)
+    if (!hash.equal(this.#reader.keep(this.#reader.start), expected)) {
+      this.#refuse('secret', 'the secrets differ', 0)
+      return undefined
+    }
+    this.#move('read prove')
+    this.#timers.clear('handshake')
+    this.#timers.set('handshake', this.#now + this.#options.handshakeTimeoutMs)
+    return { type: 'proven', hello: peer }
+  }
+
+  #readWelcome(): ProtocolEvent | undefined {
+    this.#allow('read welcome')
+    const { hash, utf8, key } = this.#options
+    const payload = this.#reader.keep(this.#reader.start).slice()
+    const peer = this.#peer
+    if (peer === undefined || this.#transcript === undefined) throw new ProtocolError('4', 'A WELCOME without a hello')
+    if (payload.length <= PROOF_BYTES) throw new ProtocolError('5.3', 'A WELCOME without a proof')
+    const body = payload.subarray(0, payload.length - PROOF_BYTES)
+    const expected = listenerProof(key, this.#transcript, body, hash, utf8)
+    if (!hash.equal(payload.subarray(body.length), expected)) {
+      this.#mismatch('secret', 'the listener does not know the secret', {})
+      return undefined
+    }
+    const welcome = decodeWelcome(body)
+    this.#move('read welcome')
+    this.#reader.frameBytesMax = this.#options.hello.limits.fragmentBytes
+    return { type: 'welcomed', hello: peer, welcome }
+  }
+
+  #readRefuse(): void {
+    this.#allow('read refuse')
+    const refusal = decodeRefusal(this.#reader.keep(this.#reader.start).slice(), this.#options.utf8)
+    this.#end({ by: 'refused', refusal })
+  }
+
+  /** Reads a frame of an open link; in any other state the table says whether it may come. */
+  #readOpen(): ProtocolEvent | undefined {
+    const reader = this.#reader
+    const { kind } = reader
+    const session = this.#session
+    if (this.#state !== 'open') this.#allow(causeOf(kind))
+    else if (kind < KIND.QUERY) throw new ProtocolError('4', `Frame kind ${kind} on an open link`)
+    if (session === undefined) throw new ProtocolError('4', `Frame kind ${kind} before the session`)
+    if (kind <= KIND.NOTIFY) {
+      if (this.#ackExpected) throw new ProtocolError('7.2', 'The first frame of a link must be an ACK')
+      return session.receive(reader)
+    }
+    switch (kind) {
+      case KIND.ACK:
+        this.#expectBytes(16)
+        session.acknowledged(reader.bytes, reader.start, this.#now)
+        this.#ackExpected = false
+        return undefined
+      case KIND.PING:
+        this.#expectBytes(TOKEN_BYTES)
+        this.#pongDue = reader.keep(reader.start).slice()
+        return { type: 'keepalive', kind: 'ping' }
+      case KIND.PONG:
+        this.#expectBytes(TOKEN_BYTES)
+        return { type: 'keepalive', kind: 'pong' }
+      default:
+        return this.#readClose()
+    }
+  }
+
+  #readClose(): ProtocolEvent {
+    const payload = this.#reader.keep(this.#reader.start)
+    if (payload.length < 2 || payload.length > 2 + REASON_BYTES_MAX) throw new ProtocolError('8.1', 'A CLOSE of a wrong length')
+    let reason: string
+    try {
+      reason = this.#options.utf8.decode(payload.subarray(2))
+    } catch {
+      throw new ProtocolError('8.1', 'The reason of a CLOSE is not UTF-8')
+    }
+    this.#move('read close')
+    return { type: 'close', code: readU16(payload, 0), reason }
+  }
+
+  #closePayload(code: number, reason: string): Uint8Array {
+    const text = this.#options.utf8.encode(reason).subarray(0, REASON_BYTES_MAX)
+    const payload = new Uint8Array(2 + text.length)
+    writeU16(payload, 0, code)
+    payload.set(text, 2)
+    return payload
+  }
+
+  #allow(cause: LinkCause): void {
+    if (nextState(this.#state, cause) === undefined) throw new ProtocolError('4', `Cannot ${cause} in state ${this.#state}`)
+  }
+
+  #expectBytes(count: number): void {
+    if (this.#reader.lengthBytes !== count) {
+      throw new ProtocolError('3.2', `${this.#reader.lengthBytes} bytes in a frame of kind ${this.#reader.kind}`)
+    }
+  }
+
+  #carry(session: Session, received: number): void {
+    const { hello } = this.#options
+    this.#session = session
+    this.#ackExpected = true
+    this.#reader.frameBytesMax = hello.limits.fragmentBytes
+    this.#reader.place = session.place
+    session.attached(received)
+    this.#setNow(this.#now)
+    this.#timers.clear('handshake')
+    this.#timers.set('keepalive', this.#now + hello.keepaliveMs)
+    this.#timers.set('silence', this.#now + this.#silenceMs)
+  }
+}
+
+function causeOf(kind: number): LinkCause {
+  switch (kind) {
+    case KIND.QUERY:
+    case KIND.NOTIFY:
+      return 'read ask'
+    case KIND.CLOSE:
+      return 'read close'
+    case KIND.PROVE:
+      return 'read prove'
+    case KIND.WELCOME:
+      return 'read welcome'
+    case KIND.HELLO:
+      return 'read hello'
+    case KIND.REFUSE:
+      return 'read refuse'
+    default:
+      return 'read reply'
+  }
+}

@@ -1,0 +1,163 @@
+/** A transport within one process for the tests of core: ordered bytes, half-close, an address that can be taken. */
+import type { Listener, Pipe, PipeSink, Transport } from '../../src/transport.js'
+
+/** One end of a pipe. What is written arrives in a later microtask, joined or split as `chunkBytes` says. */
+export class MemoryPipe implements Pipe {
+  other: MemoryPipe | undefined
+  /** Deliver in chunks of this size. */
+  chunkBytes = Infinity
+  /** Say "enough" at every write, and deliver nothing until `release`. */
+  stalled = false
+  isClosed = false
+  #sink: PipeSink | undefined
+  #incoming: (Uint8Array | 'end')[] = []
+  #scheduled = false
+  #ended = false
+  #otherEnded = false
+  #full = false
+
+  start(sink: PipeSink): void {
+    this.#sink = sink
+    this.#schedule()
+  }
+
+  write(chunks: readonly Uint8Array[]): boolean {
+    if (this.isClosed || this.#ended) return true
+    for (const chunk of chunks) this.other?.push(chunk.slice())
+    if (this.other?.stalled !== true) return true
+    this.#full = true
+    return false
+  }
+
+  end(): void {
+    if (this.#ended || this.isClosed) return
+    this.#ended = true
+    this.other?.push('end')
+    this.#closeWhenOver()
+  }
+
+  destroy(): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    queueMicrotask(() => {
+      this.#sink?.closed()
+    })
+    this.other?.push('end')
+  }
+
+  /** Ends without a word to the other side: a half-open link. */
+  vanish(): void {
+    this.other = undefined
+    this.destroy()
+  }
+
+  ref(): void {}
+  unref(): void {}
+
+  push(item: Uint8Array | 'end'): void {
+    this.#incoming.push(item)
+    this.#schedule()
+  }
+
+  release(): void {
+    this.stalled = false
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#sink === undefined || this.stalled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#deliver()
+    })
+  }
+
+  #deliver(): void {
+    while (!this.stalled && !this.isClosed) {
+      const item = this.#incoming.shift()
+      if (item === undefined) break
+      if (item === 'end') {
+        this.#otherEnded = true
+        this.#sink?.ended()
+        this.#closeWhenOver()
+        break
+      }
+      for (let at = 0; at < item.length && !this.isClosed; at += this.chunkBytes) {
+        // A buffer that is overwritten after the call, as a socket's reused one is.
+        const chunk = item.slice(at, Math.min(item.length, at + this.chunkBytes))
+        this.#sink?.bytes(chunk, true)
+        chunk.fill(0xaa)
+        if (this.chunkBytes === Infinity) break
+      }
+    }
+    if (this.#incoming.length === 0) this.other?.drain()
+  }
+
+  drain(): void {
+    if (!this.#full) return
+    this.#full = false
+    this.#sink?.drained()
+  }
+
+  #closeWhenOver(): void {
+    if (!this.#ended || !this.#otherEnded || this.isClosed) return
+    this.isClosed = true
+    queueMicrotask(() => {
+      this.#sink?.closed()
+    })
+  }
+}
+
+/** A place where transports meet, and the hooks of a test. */
+export class MemoryAddress {
+  accept: ((pipe: Pipe) => void) | undefined
+  /** Every pipe that was dialled, as [dialer's end, listener's end]. */
+  readonly pipes: [MemoryPipe, MemoryPipe][] = []
+  chunkBytes = Infinity
+  listenCount = 0
+
+  transport(): Transport {
+    return {
+      address: 'memory:test',
+      reach: 'user',
+      encrypted: false,
+      dial: async (signal) => {
+        await Promise.resolve()
+        signal.throwIfAborted()
+        if (this.accept === undefined) return 'absent'
+        return this.connect()
+      },
+      listen: async (accept, signal): Promise<Listener | 'taken'> => {
+        await Promise.resolve()
+        signal.throwIfAborted()
+        if (this.accept !== undefined) return 'taken'
+        this.accept = accept
+        this.listenCount++
+        return {
+          close: async () => {
+            if (this.accept === accept) this.accept = undefined
+            await Promise.resolve()
+          },
+          ref() {},
+          unref() {},
+        }
+      },
+    }
+  }
+
+  /** The dialer's end of a new pipe to the listener. */
+  connect(): MemoryPipe {
+    const near = new MemoryPipe()
+    const far = new MemoryPipe()
+    near.other = far
+    far.other = near
+    near.chunkBytes = far.chunkBytes = this.chunkBytes
+    this.pipes.push([near, far])
+    queueMicrotask(() => {
+      if (this.accept === undefined) far.destroy()
+      else this.accept(far)
+    })
+    return near
+  }
+}
