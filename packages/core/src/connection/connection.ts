@@ -246,6 +246,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       ? [input?: Input<Theirs, Name>, options?: CallOptions]
       : [input: Input<Theirs, Name>, options?: CallOptions]
   ): Promise<Output<Theirs, Name>> {
+    if ((method as unknown) === '') return Promise.reject(new TypeError('A method needs a name; use query() for the nameless form'))
     return this.#call(method, input, options, undefined) as Promise<Output<Theirs, Name>>
   }
 

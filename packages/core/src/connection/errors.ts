@@ -156,5 +156,9 @@ export function isQueryError(error: unknown): error is QueryError {
 }
 
 function isBranded(error: unknown, brand: symbol): boolean {
-  return typeof error === 'object' && error !== null && brand in error
+  try {
+    return typeof error === 'object' && error !== null && brand in error
+  } catch {
+    return false // a revoked proxy, which may be thrown too
+  }
 }

@@ -3,7 +3,7 @@
  * read path, so that one may query back to any depth; a result that is there at once is answered without a promise.
  */
 import { CONTENT, FAIL_REASON, type CancelEvent, type QueryEvent, type Session } from '../protocol/index.js'
-import { isQueryError, PairlinkError } from './errors.js'
+import { isPairlinkError, isQueryError, PairlinkError } from './errors.js'
 import { decodePayload, encodePayload, summarise, type Encoded } from './payload.js'
 import type { Shared } from './shared.js'
 
@@ -84,6 +84,11 @@ export class Running implements Context {
     return this.#outward.notify(message, options, this)
   }
 
+  /** It was told to stop, or its caller's time is up. */
+  get isOver(): boolean {
+    return this.#abortReason !== undefined || this.remainingMs === 0
+  }
+
   /** Tells the handler to stop. */
   abort(reason: PairlinkError): void {
     this.#abortReason ??= reason
@@ -133,7 +138,8 @@ export class HandlerRunner {
     try {
       result = (handler as (input: unknown, context: Context) => unknown)(input, running)
       if (isThenable(result)) {
-        result.then(
+        // A native promise passes as it is; with a foreign one it can neither settle twice nor throw here.
+        Promise.resolve(result).then(
           (value) => {
             this.#answer(running, value)
             this.#shared.wake()
@@ -199,11 +205,17 @@ export class HandlerRunner {
         encoded.bytes = NOTHING
       }
       const { content, bytes } = encoded
-      this.#session.fail(running.id, FAIL_REASON.HANDLER, String(error.code), error.message, content, bytes, this.#shared.now())
+      const code = textOf(() => error.code)
+      this.#session.fail(running.id, FAIL_REASON.HANDLER, code, messageOf(error), content, bytes, this.#shared.now())
       return
     }
-    if (isOpen && !isOwnAbort(error)) this.#shared.log('error', { method: running.method, error }, 'a handler threw')
-    const name = exposeErrors && error instanceof Error ? error.name : ''
+    if (running.isOver && isPairlinkError(error)) {
+      // It was told to stop and stopped by throwing what it was told, as it should: nothing to log.
+      this.#fail(running.id, FAIL_REASON.EXPIRED, '', '')
+      return
+    }
+    if (isOpen) this.#shared.log('error', { method: running.method, error }, 'a handler threw')
+    const name = exposeErrors ? textOf(() => (error instanceof Error ? error.name : '')) : ''
     this.#fail(running.id, FAIL_REASON.HANDLER, name, exposeErrors ? messageOf(error) : '')
   }
 
@@ -225,11 +237,15 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
-/** A handler that was told to stop and stopped by throwing the reason did as it was asked: nothing to log. */
-function isOwnAbort(error: unknown): boolean {
-  return error instanceof PairlinkError && (error.code === 'CANCELLED' || error.code === 'TIMEOUT' || error.code === 'PEER_LOST')
+function messageOf(error: unknown): string {
+  return textOf(() => (error instanceof Error ? error.message : typeof error === 'string' ? error : ''))
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : typeof error === 'string' ? error : ''
+/** What `read` gives as text; anything can be thrown, also what has no text or throws when it is looked at. */
+function textOf(read: () => unknown): string {
+  try {
+    return String(read())
+  } catch {
+    return ''
+  }
 }

@@ -2,7 +2,7 @@
  * What a user passes to `new Connection`: names, defaults, checks. Nothing here acts; it turns one object into a complete
  * one, or a TypeError that says what to change.
  */
-import { completeLimits, type Limits, type Utf8 } from '../protocol/index.js'
+import { completeLimits, METHOD_BYTES_MAX, type Limits, type Utf8 } from '../protocol/index.js'
 import type { Transport } from '../transport.js'
 import type { Context } from './handlers.js'
 import { consoleLogger, type Logger } from './logger.js'
@@ -141,7 +141,7 @@ export function completeOptions(options: unknown, utf8: Utf8): { settings: Setti
   const settings: Settings = {
     transport: transport(given['transport']),
     onQuery: callable(given, 'onQuery') as OnQuery | undefined,
-    handlers: handlers(given['handlers']),
+    handlers: handlers(given['handlers'], utf8),
     onNotify: callable(given, 'onNotify') as OnNotify | undefined,
     queryTimeoutMs: milliseconds(given, 'queryTimeoutMs', 5000),
     keepaliveMs,
@@ -234,12 +234,13 @@ function callable(given: Record<string, unknown>, name: string): ((...input: nev
   throw new TypeError(`${name} must be a function, not ${show(value)}`)
 }
 
-function handlers(value: unknown): Settings['handlers'] {
+function handlers(value: unknown, utf8: Utf8): Settings['handlers'] {
   const table = new Map<string, (input: never, context: Context) => unknown>()
   if (value === undefined) return table
   const given = record(value, 'handlers')
   for (const name of Object.keys(given)) {
     if (name === '') throw new TypeError("handlers: a name must not be empty; nameless queries go to onQuery")
+    if (utf8.encode(name).length > METHOD_BYTES_MAX) throw new TypeError(`handlers: the limit of a name is ${METHOD_BYTES_MAX} bytes`)
     const handler = callable(given, name)
     if (handler === undefined) throw new TypeError(`handlers.${name} must be a function, not undefined`)
     // Bound, so that methods of an object find it as `this`.

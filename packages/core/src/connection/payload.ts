@@ -96,8 +96,8 @@ function findFault(root: unknown, name: string): string | undefined {
       continue
     }
     const prototype: unknown = Object.getPrototypeOf(value)
-    if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return `${path}: ${kindOf(value)} inside JSON`
-    if (prototype !== null && kindOf(value) !== 'Object') return `${path}: ${kindOf(value)} inside JSON`
+    const isPlain = prototype === null || (Object.getPrototypeOf(prototype) === null && kindOf(value) === 'Object')
+    if (!isPlain) return `${path}: ${kindOf(value)} inside JSON`
     for (const [key, inner] of Object.entries(value)) {
       pending.push({ value: inner, path: `${path}.${key}`, depth: depth + 1 })
     }
@@ -105,8 +105,10 @@ function findFault(root: unknown, name: string): string | undefined {
   return undefined
 }
 
+/** By its prototype: the value itself may have a key `constructor`. */
 function kindOf(value: object): string {
-  return (value.constructor as { name?: string } | undefined)?.name ?? 'object'
+  const prototype = Object.getPrototypeOf(value) as { constructor?: { name?: string } } | null
+  return prototype?.constructor?.name ?? 'object'
 }
 
 /** How deep the brackets of a JSON text go, in one pass and without building anything. */

@@ -16,8 +16,9 @@ export class Queue<Item> {
   }
 
   shift(): Item | undefined {
+    if (this.#items.length === 0) return undefined // the usual case: most polls find nothing
     const item = this.#items[this.#head]
-    if (this.#head < this.#items.length) this.#items[this.#head++] = undefined
+    this.#items[this.#head++] = undefined
     if (this.#head === this.#items.length) {
       this.#items.length = this.#head = 0
     } else if (this.#head > 1024 && this.#head * 2 > this.#items.length) {

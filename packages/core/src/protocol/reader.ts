@@ -113,8 +113,8 @@ export class FrameReader {
   keep(from: number): Uint8Array {
     const lengthBytes = this.end - from
     if (lengthBytes === 0) return new Uint8Array(0)
-    if (!this.#bytesTransient) return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + from, lengthBytes)
     if (lengthBytes <= SLICE_BYTES_MAX) return this.bytes.slice(from, this.end)
+    if (!this.#bytesTransient) return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + from, lengthBytes)
     // Copying the rest of the chunk once is cheaper than cutting out each of the payloads that follow.
     const rest = this.bytes.slice(from)
     this.#chunk = rest

@@ -1,0 +1,114 @@
+/**
+ * A socket of `node:net` as a Pipe: both directions end on their own, a list of chunks is one write, and what had arrived
+ * is read before a broken socket counts as closed. It knows nothing of addresses.
+ */
+import { connect, type Socket } from 'node:net'
+import type { Pipe, PipeSink } from '@pairlink/core'
+
+/** Read into again and again by a dialled socket; larger ones gained nothing. */
+const READ_BYTES = 64 * 1024
+/** Up to here copying chunks into one is cheaper than a gathering write. */
+const JOIN_BYTES_MAX = 16 * 1024
+
+/** What a socket with a buffer of its own calls for each piece read. */
+type OnRead = (bytesRead: number, buffer: Uint8Array) => boolean
+
+/** The pipe of an accepted socket, which must have been made with `allowHalfOpen`. */
+export function acceptedPipe(socket: Socket): Pipe {
+  return new SocketPipe(socket, (sink) => {
+    socket.on('data', (chunk: Buffer) => {
+      sink.bytes(chunk, false)
+    })
+  })
+}
+
+/** Dials; `opened` or `failed` is called once. The socket reads into one buffer of its own, which saves a copy. */
+export function dialPipe(path: string, opened: (pipe: Pipe) => void, failed: (error: NodeJS.ErrnoException) => void): Socket {
+  let onRead: OnRead | undefined
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+  const socket = connect({
+    path,
+    allowHalfOpen: true,
+    onread: { buffer, callback: (bytesRead, bytes) => onRead?.(bytesRead, bytes) ?? true },
+  })
+  socket.once('error', failed)
+  socket.once('connect', () => {
+    socket.off('error', failed)
+    opened(
+      new SocketPipe(socket, (sink) => {
+        onRead = (bytesRead, bytes) => {
+          sink.bytes(new Uint8Array(bytes.buffer, bytes.byteOffset, bytesRead), true)
+          return true
+        }
+      }),
+    )
+  })
+  return socket
+}
+
+class SocketPipe implements Pipe {
+  readonly #socket: Socket
+  readonly #read: (sink: PipeSink) => void
+  #error: Error | undefined
+
+  constructor(socket: Socket, read: (sink: PipeSink) => void) {
+    this.#socket = socket
+    this.#read = read
+    // A socket may break before `start`, and an 'error' that nobody hears ends the process.
+    socket.on('error', (error) => {
+      this.#error ??= error
+    })
+  }
+
+  start(sink: PipeSink): void {
+    const socket = this.#socket
+    this.#read(sink)
+    socket.on('drain', () => {
+      sink.drained()
+    })
+    socket.once('end', () => {
+      sink.ended()
+    })
+    socket.once('close', () => {
+      sink.closed(this.#error)
+    })
+    if (socket.destroyed) {
+      process.nextTick(() => {
+        sink.closed(this.#error)
+      })
+    } else {
+      socket.resume()
+    }
+  }
+
+  write(chunks: readonly Uint8Array[]): boolean {
+    const socket = this.#socket
+    if (!socket.writable) return true
+    const [only] = chunks
+    if (only !== undefined && chunks.length === 1) return socket.write(only)
+    let bytes = 0
+    for (const chunk of chunks) bytes += chunk.length
+    if (bytes <= JOIN_BYTES_MAX) return socket.write(Buffer.concat(chunks, bytes))
+    let isRoom = true
+    socket.cork()
+    for (const chunk of chunks) isRoom = socket.write(chunk)
+    socket.uncork()
+    return isRoom
+  }
+
+  end(): void {
+    this.#socket.end()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  ref(): void {
+    this.#socket.ref()
+  }
+
+  unref(): void {
+    this.#socket.unref()
+  }
+}
