@@ -44,8 +44,14 @@ async function sameFileTwice() {
   })
   const codes = await Promise.all(sides.map(({ ended }) => ended))
   say()
-  check(said.every((lines) => lines.join() === 'world'), 'both asked "hello" and were told "world"')
-  check(codes.every((code) => code === 0), 'both ended by themselves')
+  check(
+    said.every((lines) => lines.join() === 'world'),
+    'both asked "hello" and were told "world"',
+  )
+  check(
+    codes.every((code) => code === 0),
+    'both ended by themselves',
+  )
   say()
 }
 
@@ -74,8 +80,14 @@ async function tour() {
   check(reports.get('add')?.sum === 3, `add({ a: 1, b: 2 }) is ${reports.get('add')?.sum}`)
   check(reports.has('describe'), `describe() queried back: "${reports.get('describe')?.description}"`)
   const bytes = reports.get('bytes')
-  check(bytes?.bytes === 8_000_000, `8 MB arrived with the same SHA-256 (${bytes?.sha256?.slice(0, 12)}…), ${bytes?.megabytesPerSecond} MB/s`)
-  check(codes.every((code) => code === 0), 'one said goodbye, and both ended by themselves')
+  check(
+    bytes?.bytes === 8_000_000,
+    `8 MB arrived with the same SHA-256 (${bytes?.sha256?.slice(0, 12)}…), ${bytes?.megabytesPerSecond} MB/s`,
+  )
+  check(
+    codes.every((code) => code === 0),
+    'one said goodbye, and both ended by themselves',
+  )
 }
 
 const deadline = setTimeout(() => {

@@ -31,7 +31,11 @@ export function checkLength(path: string): void {
   const bytes = Buffer.byteLength(path)
   if (bytes + DERIVED_BYTES <= PATH_BYTES_MAX) return
   const limit = PATH_BYTES_MAX - DERIVED_BYTES
-  throw addressInvalid(path, `the path has ${bytes} bytes, and ${limit} is the most that fits a socket`, 'Choose a shorter one')
+  throw addressInvalid(
+    path,
+    `the path has ${bytes} bytes, and ${limit} is the most that fits a socket`,
+    'Choose a shorter one',
+  )
 }
 
 /**
@@ -42,10 +46,18 @@ export function socketAt(path: string): Identity | undefined {
   const found = look(path)
   if (found === undefined) return undefined
   if (!found.isSocket()) {
-    throw addressInvalid(path, `there is ${kindOf(found)}, not a socket`, 'It was left alone; choose another path or move it away')
+    throw addressInvalid(
+      path,
+      `there is ${kindOf(found)}, not a socket`,
+      'It was left alone; choose another path or move it away',
+    )
   }
   if (found.uid !== BigInt(ownUid())) {
-    throw addressInvalid(path, `the socket belongs to user ${found.uid}`, 'It was left alone; choose a path of your own')
+    throw addressInvalid(
+      path,
+      `the socket belongs to user ${found.uid}`,
+      'It was left alone; choose a path of your own',
+    )
   }
   return { dev: found.dev, ino: found.ino, birthtimeNs: found.birthtimeNs }
 }
@@ -58,7 +70,11 @@ export function checkDirectory(path: string): void {
   if (found === undefined) throw addressInvalid(path, `the directory ${directory} does not exist`, 'Create it first')
   const mode = Number(found.mode & 0o7777n)
   if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0) {
-    throw addressInvalid(path, `everybody may write to the directory ${directory}`, 'Use one that only you can write to')
+    throw addressInvalid(
+      path,
+      `everybody may write to the directory ${directory}`,
+      'Use one that only you can write to',
+    )
   }
 }
 
@@ -79,7 +95,11 @@ export function checkPrivateDirectory(directory: string): void {
 /** @throws PairlinkError `ADDRESS_INVALID` where the system has no users */
 export function ownUid(): number {
   const uid = process.getuid?.()
-  if (uid === undefined) throw new PairlinkError('ADDRESS_INVALID', 'Unix socket paths need a system with user ids; Windows is not supported yet')
+  if (uid === undefined)
+    throw new PairlinkError(
+      'ADDRESS_INVALID',
+      'Unix socket paths need a system with user ids; Windows is not supported yet',
+    )
   return uid
 }
 

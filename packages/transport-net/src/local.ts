@@ -31,7 +31,8 @@ function ensurePrivate(directory: string): void {
     mkdirSync(directory, { mode: 0o700 })
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
-    if (code !== 'EEXIST') throw addressInvalid(directory, `it cannot be made (${code ?? 'an error'})`, 'Check /tmp', cause)
+    if (code !== 'EEXIST')
+      throw addressInvalid(directory, `it cannot be made (${code ?? 'an error'})`, 'Check /tmp', cause)
   }
   checkPrivateDirectory(directory)
 }

@@ -23,7 +23,11 @@ export function acceptedPipe(socket: Socket): Pipe {
 }
 
 /** Dials; `opened` or `failed` is called once. The socket reads into one buffer of its own, which saves a copy. */
-export function dialPipe(path: string, opened: (pipe: Pipe) => void, failed: (error: NodeJS.ErrnoException) => void): Socket {
+export function dialPipe(
+  path: string,
+  opened: (pipe: Pipe) => void,
+  failed: (error: NodeJS.ErrnoException) => void,
+): Socket {
   let onRead: OnRead | undefined
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
   const socket = connect({

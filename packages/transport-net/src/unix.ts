@@ -121,7 +121,12 @@ export class UnixTransport implements Transport {
     } catch (error) {
       server.close()
       const code = (error as NodeJS.ErrnoException).code ?? 'an error'
-      throw addressInvalid(this.#path, `it cannot be published (${code})`, 'Check who may write to the directory', error)
+      throw addressInvalid(
+        this.#path,
+        `it cannot be published (${code})`,
+        'Check who may write to the directory',
+        error,
+      )
     }
     if (identity === 'taken' || signal.aborted) {
       if (identity !== 'taken') withdraw(this.#path, identity)
@@ -145,7 +150,9 @@ export class UnixTransport implements Transport {
       server.once('error', (error: NodeJS.ErrnoException) => {
         // Node says EACCES for a directory that is missing, too.
         const remedy = 'Check that the directory exists and who may write to it'
-        reject(addressInvalid(this.#path, `no socket can be made there (${error.code ?? error.message})`, remedy, error))
+        reject(
+          addressInvalid(this.#path, `no socket can be made there (${error.code ?? error.message})`, remedy, error),
+        )
       })
       server.listen(name, () => {
         server.removeAllListeners('error')

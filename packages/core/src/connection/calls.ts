@@ -24,13 +24,6 @@ type Reject = (error: unknown) => void
 const RESOLVED = Promise.resolve()
 const NO_METHOD_BYTES = new Uint8Array(0)
 
-// One executor for all promises: a closure per call costs more than these three fields.
-let target: Calls
-let targetSlot = 0
-const executor = (resolve: Resolve, reject: Reject): void => {
-  target.keep(targetSlot, resolve, reject)
-}
-
 export class Calls {
   readonly #session: Session
   readonly #shared: Shared
@@ -40,6 +33,12 @@ export class Calls {
   /** For calls with a signal: what removes the listener. */
   readonly #cleanups = new Map<number, () => void>()
   #open = 0
+  /** The slot whose promise is being made. One executor serves all: a closure per call costs more. */
+  #promised = 0
+  readonly #keep = (resolve: Resolve, reject: Reject): void => {
+    this.#resolves[this.#promised] = resolve
+    this.#rejects[this.#promised] = reject
+  }
 
   constructor(session: Session, shared: Shared) {
     this.#session = session
@@ -58,7 +57,15 @@ export class Calls {
     const now = this.#shared.now()
     const ownership = plan.borrow && payload.ownership === 'copy' ? 'borrow' : payload.ownership
     const methodBytes = method === '' ? NO_METHOD_BYTES : this.#shared.methodBytes(method)
-    const slot = this.#session.query(methodBytes, payload.content, payload.bytes, ownership, plan.expiresAt, plan.mayWait, now)
+    const slot = this.#session.query(
+      methodBytes,
+      payload.content,
+      payload.bytes,
+      ownership,
+      plan.expiresAt,
+      plan.mayWait,
+      now,
+    )
     if (this.#shared.settings.logQueries) {
       this.#shared.log('debug', { method, slot, payload: summarise(payload.content, payload.bytes) }, 'query')
     }
@@ -73,7 +80,15 @@ export class Calls {
     const now = this.#shared.now()
     const ownership = plan.borrow && payload.ownership === 'copy' ? 'borrow' : payload.ownership
     const methodBytes = plan.method === '' ? NO_METHOD_BYTES : this.#shared.methodBytes(plan.method)
-    const slot = this.#session.notify(methodBytes, payload.content, payload.bytes, ownership, plan.expiresAt, plan.mayWait, now)
+    const slot = this.#session.notify(
+      methodBytes,
+      payload.content,
+      payload.bytes,
+      ownership,
+      plan.expiresAt,
+      plan.mayWait,
+      now,
+    )
     if (this.#shared.settings.logQueries) {
       const fields = { method: plan.method, payload: summarise(payload.content, payload.bytes) }
       this.#shared.log('debug', fields, 'notify')
@@ -82,12 +97,6 @@ export class Calls {
     if (slot === TAKEN) return RESOLVED
     if (slot < 0) return Promise.reject(this.#refused(slot, payload.bytes.length))
     return this.#promise(slot, plan) as Promise<void>
-  }
-
-  /** Called by the executor of the promise that `query` or `notify` returns. */
-  keep(slot: number, resolve: Resolve, reject: Reject): void {
-    this.#resolves[slot] = resolve
-    this.#rejects[slot] = reject
   }
 
   answered(event: AnswerEvent): void {
@@ -117,7 +126,11 @@ export class Calls {
     const method = this.#methods[slot] ?? ''
     this.#release(slot)
     const what = method === '' ? 'The query' : `The call of '${method}'`
-    reject?.(new PairlinkError('TIMEOUT', `${what} was not answered in time (${delivery}) at ${this.#shared.address}`, { delivery }))
+    reject?.(
+      new PairlinkError('TIMEOUT', `${what} was not answered in time (${delivery}) at ${this.#shared.address}`, {
+        delivery,
+      }),
+    )
   }
 
   taken(slot: number): void {
@@ -142,9 +155,8 @@ export class Calls {
     this.#open++
     this.#methods[slot] = plan.method
     if (plan.signal !== undefined) this.#watch(slot, plan.signal)
-    target = this
-    targetSlot = slot
-    return new Promise(executor)
+    this.#promised = slot
+    return new Promise(this.#keep)
   }
 
   #watch(slot: number, signal: AbortSignal): void {
@@ -180,7 +192,9 @@ export class Calls {
       return new PairlinkError('TOO_LARGE', text, { delivery: 'not-sent' })
     }
     if (result === QUEUE_FULL) {
-      return new PairlinkError('QUEUE_FULL', 'Too much is waiting to be sent; await earlier calls', { delivery: 'not-sent' })
+      return new PairlinkError('QUEUE_FULL', 'Too much is waiting to be sent; await earlier calls', {
+        delivery: 'not-sent',
+      })
     }
     throw new Error(`pairlink bug: result ${result}`)
   }
@@ -209,7 +223,11 @@ export class Calls {
           // The message is what matters; data that cannot be read is left out.
         }
         const text = `The handler of ${of} failed${event.message === '' ? '' : `: ${event.message}`}`
-        return new PairlinkError('REMOTE', text, { delivery, remoteCode: event.code === '' ? undefined : event.code, data })
+        return new PairlinkError('REMOTE', text, {
+          delivery,
+          remoteCode: event.code === '' ? undefined : event.code,
+          data,
+        })
       }
     }
   }

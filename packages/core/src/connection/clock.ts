@@ -22,9 +22,7 @@ export interface Clock {
 // Taken when this module is loaded, so that fake timers in an application's tests do not freeze a link.
 const { setTimeout, clearTimeout, performance } = globalThis
 const setImmediate: (callback: () => void) => unknown =
-  typeof globalThis.setImmediate === 'function'
-    ? globalThis.setImmediate
-    : (callback) => setTimeout(callback, 0)
+  typeof globalThis.setImmediate === 'function' ? globalThis.setImmediate : (callback) => setTimeout(callback, 0)
 /** The longest delay that `setTimeout` takes before it overflows. */
 const DELAY_MS_MAX = 2 ** 31 - 1
 

@@ -198,7 +198,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     try {
       promise = this.#waiters.add(options)
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
     if (this.#state === 'closing' || this.#state === 'closed') {
       this.#waiters.reject(this.#closedError())
@@ -221,7 +221,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     try {
       promise = this.#waiters.watch(options)
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
     if (this.#state === 'closing' || this.#state === 'closed') this.#waiters.reject(this.#closedError())
     else if (this.#canAsk()) this.#waiters.paired()
@@ -246,7 +246,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       ? [input?: Input<Theirs, Name>, options?: CallOptions]
       : [input: Input<Theirs, Name>, options?: CallOptions]
   ): Promise<Output<Theirs, Name>> {
-    if ((method as unknown) === '') return Promise.reject(new TypeError('A method needs a name; use query() for the nameless form'))
+    if ((method as unknown) === '')
+      return Promise.reject(new TypeError('A method needs a name; use query() for the nameless form'))
     return this.#call(method, input, options, undefined) as Promise<Output<Theirs, Name>>
   }
 
@@ -298,7 +299,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       checkNames(given, ['drainMs'], 'option of close')
       drainMs = milliseconds(given, 'drainMs', this.#settings.drainMs, { finite: true, zero: true })
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
     this.#closing ??= this.#state === 'closed' ? Promise.resolve() : this.#close(drainMs)
     return this.#closing
@@ -323,7 +324,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       if (pair !== undefined && this.#canAsk()) return pair.calls.query(plan, encoded)
       return this.#whenPaired(plan, { ...encoded }, (calls, kept) => calls.query(plan, kept))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
   }
 
@@ -335,7 +336,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       if (pair !== undefined && this.#canAsk()) return pair.calls.notify(plan, encoded)
       return this.#whenPaired(plan, { ...encoded }, (calls, kept) => calls.notify(plan, kept)) as Promise<void>
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
   }
 
@@ -379,7 +380,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const known = this.#methodBytes.get(method)
     if (known !== undefined) return known
     const bytes = this.#environment.utf8.encode(method)
-    if (bytes.length > METHOD_BYTES_MAX) throw new TypeError(`A method name of ${bytes.length} bytes; the limit is ${METHOD_BYTES_MAX}`)
+    if (bytes.length > METHOD_BYTES_MAX)
+      throw new TypeError(`A method name of ${bytes.length} bytes; the limit is ${METHOD_BYTES_MAX}`)
     if (this.#methodBytes.size < 1024) this.#methodBytes.set(method, bytes)
     return bytes
   }
@@ -479,7 +481,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const abort = this.#meetingAbort
     abort?.abort(reason)
     this.#meetingAbort = undefined
-    await this.#meeting.stop()
+    await this.#stopMeeting()
     if (this.#state !== 'meeting') return
     this.#setState('idle')
     if (reason !== undefined) this.#waiters.reject(reason)
@@ -611,7 +613,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     }
     pair.lose(isClean ? 'CLOSED' : 'PEER_LOST', error?.message ?? 'The peer has closed', error)
     this.#pair = undefined
-    if (error !== undefined) this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
+    if (error !== undefined)
+      this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
     if (this.#settings.reconnect === false) {
       this.#setState('apart')
       this.#emitter.emit('apart', { error })
@@ -667,16 +670,20 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   async #finish(error: PairlinkError | undefined): Promise<void> {
     this.#pair = undefined
-    try {
-      await this.#meeting.stop()
-    } catch (failure) {
-      this.#logger.log('error', { error: failure }, `the address ${this.#shared.address} could not be given up in order`)
-    }
+    await this.#stopMeeting()
     this.#waiters.reject(error ?? this.#closedError())
     this.#setState('closed')
     if (error !== undefined) this.#logger.log('error', { code: error.code }, error.message)
     this.#emitter.emit('closed', { error })
     this.#settleClosed(error)
+  }
+
+  async #stopMeeting(): Promise<void> {
+    try {
+      await this.#meeting.stop()
+    } catch (error) {
+      this.#logger.log('error', { error }, `the address ${this.#shared.address} could not be given up in order`)
+    }
   }
 
   #closedError(): PairlinkError {
@@ -700,7 +707,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 function lossOf(end: LinkEnd, address: string): PairlinkError {
   switch (end.by) {
     case 'silence':
-      return new PairlinkError('PEER_SILENT', `Nothing was heard from the peer for ${Math.round(end.silentMs)} ms at ${address}`)
+      return new PairlinkError(
+        'PEER_SILENT',
+        `Nothing was heard from the peer for ${Math.round(end.silentMs)} ms at ${address}`,
+      )
     case 'violation':
       return new PairlinkError('PROTOCOL', `The peer broke the protocol: ${end.error.message}`, { cause: end.error })
     default:

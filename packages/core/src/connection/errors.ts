@@ -12,7 +12,8 @@ export const ERRORS = {
   },
   TIMEOUT: {
     cause: 'No answer, or no pair, came in the time that the call allowed.',
-    remedy: 'Raise queryTimeoutMs or timeoutMs, or look at what the handler on the other side does; delivery says how far it got.',
+    remedy:
+      'Raise queryTimeoutMs or timeoutMs, or look at what the handler on the other side does; delivery says how far it got.',
   },
   CANCELLED: {
     cause: 'The signal of the call was aborted.',

@@ -31,7 +31,8 @@ export class Inbox {
 
   take(session: Session, event: NotifyEvent): void {
     const { method, content, bytes, costBytes } = event
-    if (this.#shared.settings.logQueries) this.#shared.log('debug', { method, payload: summarise(content, bytes) }, 'notified')
+    if (this.#shared.settings.logQueries)
+      this.#shared.log('debug', { method, payload: summarise(content, bytes) }, 'notified')
     if (this.#busy) this.#waiting.push({ session, method, content, bytes, costBytes })
     else if (this.#run(session, method, content, bytes, costBytes)) this.#busy = true
   }

@@ -50,8 +50,14 @@ export class Meeting implements PumpHost {
   readonly #drainMs: number
 
   #listener: Listener | undefined
+  /** The address that was held last is given up. */
+  #givenUp: Promise<void> | undefined
   /** Links at our listener that are not proven, the oldest first. */
   readonly #strangers = new Set<Pump>()
+  /** Links at our listener that were proven. */
+  readonly #proven = new WeakSet<Pump>()
+  /** Links that were refused, whose REFUSE is on its way. */
+  readonly #refused = new Set<Pump>()
   /** Every pump that is not gone, whatever it does: for `hold` and `destroyAll`. */
   readonly #pumps = new Set<Pump>()
   #dialling: { readonly pump: Pump; readonly settle: (outcome: Outcome) => void } | undefined
@@ -125,11 +131,11 @@ export class Meeting implements PumpHost {
 
   /** Gives the address up and ends every link that is not the pair's. Nothing of the meeting is left when it resolves. */
   async stop(): Promise<void> {
-    for (const pump of this.#strangers) pump.destroy()
+    for (const pump of [...this.#strangers, ...this.#refused]) pump.destroy()
     this.#dialling?.pump.destroy()
-    const listener = this.#listener
+    if (this.#listener !== undefined) this.#givenUp = this.#listener.close()
     this.#listener = undefined
-    await listener?.close()
+    await this.#givenUp
   }
 
   destroyAll(): void {
@@ -150,7 +156,10 @@ export class Meeting implements PumpHost {
   // ---- PumpHost
 
   event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
-    if (event.type === 'proven') this.#strangers.delete(pump)
+    if (event.type === 'proven') {
+      this.#strangers.delete(pump)
+      this.#proven.add(pump)
+    }
     this.#host.event(pump, event)
     if (event.type === 'welcomed' && this.#dialling?.pump === pump && pump.link.session !== undefined) {
       this.#dialling.settle({ kind: 'paired' })
@@ -160,14 +169,16 @@ export class Meeting implements PumpHost {
   ended(pump: Pump, event: EndedEvent): void {
     const { end } = event
     this.#strangers.delete(pump)
+    if (end.by === 'refusing') this.#refused.add(pump)
     if (this.#dialling?.pump === pump) this.#dialling.settle(outcomeOf(end, this.#transport.address))
     else if (pump.link.side === 'listener' && end.by === 'refusing') this.#host.refused(end.refusal, end)
-    else if (pump.link.side === 'listener' && !pump.link.proven) this.#host.refused(undefined, end)
+    else if (pump.link.side === 'listener' && !this.#proven.has(pump)) this.#host.refused(undefined, end)
     this.#host.ended(pump, event)
   }
 
   gone(pump: Pump): void {
     this.#pumps.delete(pump)
+    this.#refused.delete(pump)
     this.#host.gone(pump)
   }
 
@@ -179,7 +190,12 @@ export class Meeting implements PumpHost {
     try {
       const dialled = await this.#transport.dial(signal)
       if (dialled === 'again') return { kind: 'again' }
-      if (dialled !== 'absent') return await this.#handshake(dialled)
+      if (dialled !== 'absent') {
+        const outcome = this.#handshake(dialled)
+        // Between the transport's word and ours the meeting may have ended.
+        if (signal.aborted) this.#dialling?.pump.destroy()
+        return await outcome
+      }
       const listener = await this.#transport.listen((pipe) => {
         this.#accept(pipe)
       }, signal)
@@ -218,8 +234,9 @@ export class Meeting implements PumpHost {
     this.#strangers.add(pump)
     if (this.#strangers.size <= this.#strangersMax) return
     // The room is full: the one that had the longest time to prove itself goes.
-    const [oldest] = this.#strangers
-    oldest?.destroy()
+    const [oldest = pump] = this.#strangers
+    this.#strangers.delete(oldest)
+    oldest.destroy()
   }
 
   #start(pipe: Pipe, side: Side): Pump {
@@ -275,7 +292,11 @@ function outcomeOf(end: LinkEnd, address: string): Outcome {
       return failed('PEER_SILENT', 'The other side fell silent', false)
     case 'pipe':
       if (end.heard) return { kind: 'again' }
-      return failed('NOT_PAIRLINK', 'Something accepts here and hangs up without a word; see the log of the other side', false)
+      return failed(
+        'NOT_PAIRLINK',
+        'Something accepts here and hangs up without a word; see the log of the other side',
+        false,
+      )
     case 'close':
     case 'drop':
       return { kind: 'again' }

@@ -6,6 +6,7 @@ import { completeLimits, METHOD_BYTES_MAX, type Limits, type Utf8 } from '../pro
 import type { Transport } from '../transport.js'
 import type { Context } from './handlers.js'
 import { consoleLogger, type Logger } from './logger.js'
+import { jsonFault } from './payload.js'
 
 /** The methods of `T`: the names of its functions. */
 export type Method<T> = Extract<
@@ -13,11 +14,11 @@ export type Method<T> = Extract<
   string
 >
 /** What a method takes: its one argument, or `undefined` when it has none. */
-export type Input<T, Name extends keyof T> = T[Name] extends () => unknown
-  ? undefined
-  : T[Name] extends (input: infer I) => unknown
-    ? I
-    : never
+export type Input<T, Name extends keyof T> = T[Name] extends (...inputs: infer I) => unknown
+  ? I extends []
+    ? undefined
+    : I[0]
+  : never
 /** What a method gives, without the promise. */
 export type Output<T, Name extends keyof T> = T[Name] extends (...input: never[]) => infer O ? Awaited<O> : never
 
@@ -165,7 +166,8 @@ export function checkNames(given: Record<string, unknown>, known: readonly strin
   for (const name of Object.keys(given)) {
     if (known.includes(name)) continue
     const [nearest] = [...known].sort((a, b) => distance(a, name) - distance(b, name))
-    const hint = nearest !== undefined && distance(nearest, name) <= 1 + name.length / 2 ? `; did you mean '${nearest}'?` : ''
+    const hint =
+      nearest !== undefined && distance(nearest, name) <= 1 + name.length / 2 ? `; did you mean '${nearest}'?` : ''
     throw new TypeError(`Unknown ${kind} '${name}'${hint}`)
   }
 }
@@ -180,16 +182,23 @@ export function milliseconds(
   const value = given[name] ?? fallback
   const least = allow.zero === true ? 0 : 1
   if (typeof value !== 'number' || !(value >= least) || (allow.finite === true && value > 2 ** 31 - 1)) {
-    throw new TypeError(`${name} must be milliseconds from ${least} up${allow.finite === true ? '' : ', or Infinity'}, not ${show(value)}`)
+    throw new TypeError(
+      `${name} must be milliseconds from ${least} up${allow.finite === true ? '' : ', or Infinity'}, not ${show(value)}`,
+    )
   }
   return value
 }
 
 /** @throws TypeError for what is not one of `values`; the first is the default */
-export function oneOf<Value extends string>(given: Record<string, unknown>, name: string, values: readonly [Value, ...Value[]]): Value {
+export function oneOf<Value extends string>(
+  given: Record<string, unknown>,
+  name: string,
+  values: readonly [Value, ...Value[]],
+): Value {
   const value = given[name] ?? values[0]
   const found = values.find((candidate) => candidate === value)
-  if (found === undefined) throw new TypeError(`${name} must be ${values.map((v) => `'${v}'`).join(' or ')}, not ${show(value)}`)
+  if (found === undefined)
+    throw new TypeError(`${name} must be ${values.map((v) => `'${v}'`).join(' or ')}, not ${show(value)}`)
   return found
 }
 
@@ -203,14 +212,16 @@ export function record(value: unknown, what: string): Record<string, unknown> {
 export function abortSignal(given: Record<string, unknown>): AbortSignal | undefined {
   const value = given['signal']
   if (value === undefined) return undefined
-  if (typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value) return value as AbortSignal
+  if (typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value)
+    return value as AbortSignal
   throw new TypeError(`signal must be an AbortSignal, not ${show(value)}`)
 }
 
 /** A value as it may stand in an error: its kind, and itself only when it is short and surely no secret. */
 function show(value: unknown): string {
   if (typeof value === 'string') return `the string '${value.slice(0, 40)}'`
-  if (typeof value === 'number' || typeof value === 'boolean' || value === null || value === undefined) return String(value)
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null || value === undefined)
+    return String(value)
   return `a value of type ${typeof value}`
 }
 
@@ -239,8 +250,9 @@ function handlers(value: unknown, utf8: Utf8): Settings['handlers'] {
   if (value === undefined) return table
   const given = record(value, 'handlers')
   for (const name of Object.keys(given)) {
-    if (name === '') throw new TypeError("handlers: a name must not be empty; nameless queries go to onQuery")
-    if (utf8.encode(name).length > METHOD_BYTES_MAX) throw new TypeError(`handlers: the limit of a name is ${METHOD_BYTES_MAX} bytes`)
+    if (name === '') throw new TypeError('handlers: a name must not be empty; nameless queries go to onQuery')
+    if (utf8.encode(name).length > METHOD_BYTES_MAX)
+      throw new TypeError(`handlers: the limit of a name is ${METHOD_BYTES_MAX} bytes`)
     const handler = callable(given, name)
     if (handler === undefined) throw new TypeError(`handlers.${name} must be a function, not undefined`)
     // Bound, so that methods of an object find it as `this`.
@@ -262,15 +274,11 @@ function reconnect(value: unknown): Settings['reconnect'] {
 
 function about(value: unknown, utf8: Utf8): Uint8Array {
   if (value === undefined) return new Uint8Array(0)
-  let text: string | undefined
-  try {
-    text = JSON.stringify(value) as string | undefined
-  } catch (error) {
-    throw new TypeError('about must be JSON', { cause: error })
-  }
-  if (text === undefined) throw new TypeError('about must be JSON')
-  const bytes = utf8.encode(text)
-  if (bytes.length > ABOUT_BYTES_MAX) throw new TypeError(`about takes ${bytes.length} bytes of JSON; the limit is ${ABOUT_BYTES_MAX}`)
+  const fault = jsonFault(value, 'about')
+  if (fault !== undefined) throw new TypeError(fault)
+  const bytes = utf8.encode(JSON.stringify(value))
+  if (bytes.length > ABOUT_BYTES_MAX)
+    throw new TypeError(`about takes ${bytes.length} bytes of JSON; the limit is ${ABOUT_BYTES_MAX}`)
   return bytes
 }
 

@@ -38,7 +38,7 @@ export function encodePayload(value: unknown, utf8: Utf8, target: Encoded, name 
     target.bytes = new Uint8Array(value)
     target.ownership = 'copy'
   } else {
-    const fault = findFault(value, name)
+    const fault = jsonFault(value, name)
     if (fault !== undefined) throw new TypeError(fault)
     target.content = CONTENT.JSON
     target.bytes = utf8.encode(JSON.stringify(value))
@@ -49,7 +49,7 @@ export function encodePayload(value: unknown, utf8: Utf8, target: Encoded, name 
 
 /** Also for bytes of another realm, such as a Buffer in a test runner that has globals of its own. */
 function isBytes(value: unknown): value is Uint8Array {
-  return value instanceof Uint8Array || (ArrayBuffer.isView(value) && (value as Uint8Array)[Symbol.toStringTag] === 'Uint8Array')
+  return value instanceof Uint8Array || Object.prototype.toString.call(value) === '[object Uint8Array]'
 }
 
 /** @throws Error for bytes that are not what `content` says. */
@@ -74,14 +74,15 @@ export function summarise(content: number, bytes: Uint8Array): string {
 }
 
 /** The first place where JSON would change the value, as a sentence; undefined when it keeps all. */
-function findFault(root: unknown, name: string): string | undefined {
+export function jsonFault(root: unknown, name: string): string | undefined {
   // An explicit stack: recursion would end in a RangeError on the deep values that this is to refuse.
   const pending: { value: unknown; path: string; depth: number }[] = [{ value: root, path: name, depth: 1 }]
   for (let item = pending.pop(); item !== undefined; item = pending.pop()) {
     const { value, path, depth } = item
     if (value === null || typeof value === 'boolean' || typeof value === 'string') continue
     if (typeof value === 'number') {
-      if (!Number.isFinite(value) || Object.is(value, -0)) return `${path}: ${Object.is(value, -0) ? '-0' : value} is not kept by JSON`
+      if (!Number.isFinite(value) || Object.is(value, -0))
+        return `${path}: ${Object.is(value, -0) ? '-0' : value} is not kept by JSON`
       continue
     }
     if (typeof value !== 'object') return `${path}: ${typeof value} inside JSON`

@@ -83,7 +83,8 @@ export class Pump implements PipeSink {
     } finally {
       this.#pumping = false
     }
-    if (!this.#isGone) this.#alarm.set(Math.min(this.link.deadline, this.link.session?.deadline ?? Infinity, this.#lingerUntil))
+    if (!this.#isGone)
+      this.#alarm.set(Math.min(this.link.deadline, this.link.session?.deadline ?? Infinity, this.#lingerUntil))
   }
 
   /** Ends the pipe at once and loses what was not written. `gone` follows. */

@@ -17,7 +17,7 @@ export const hash: Hash = {
   equal: (a, b) => a.length === b.length && timingSafeEqual(a, b),
 }
 
-const { nextTick } = process
+const nextTick = process.nextTick.bind(process)
 
 /** After all microtasks of this turn, so that what their continuations send goes out in one write. */
 export const soon = (callback: () => void): void => {

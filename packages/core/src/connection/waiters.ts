@@ -2,7 +2,7 @@
  * The promises of `connect` and `paired`: each has its own condition, signal and time; the meeting goes on while one of
  * them is left. It knows no transport and starts nothing.
  */
-import type { Clock, Timer } from './clock.js'
+import type { Clock } from './clock.js'
 import { PairlinkError } from './errors.js'
 import { abortSignal, checkNames, milliseconds, oneOf, record } from './options.js'
 
@@ -29,6 +29,8 @@ export class Waiters {
   readonly #clock: Clock
   readonly #nobodyLeft: () => void
   readonly #waiters = new Set<Waiter>()
+  /** A `connect` of this meeting was resolved: it goes on, whoever gives up. */
+  #isWanted = false
 
   /** `nobodyLeft` is called when the last `connect` gave up before anybody was resolved. */
   constructor(clock: Clock, nobodyLeft: () => void) {
@@ -66,6 +68,7 @@ export class Waiters {
   }
 
   reject(error: PairlinkError): void {
+    this.#isWanted = false
     for (const waiter of [...this.#waiters]) waiter.reject(error)
   }
 
@@ -74,7 +77,6 @@ export class Waiters {
     const signal = abortSignal(given)
     if (signal?.aborted === true) return Promise.reject(cancelled(signal))
     return new Promise((resolve, reject) => {
-      let timer: Timer | undefined
       const done = (): void => {
         this.#waiters.delete(waiter)
         timer?.cancel()
@@ -83,8 +85,14 @@ export class Waiters {
       const giveUp = (error: PairlinkError): void => {
         done()
         reject(error)
-        if (counts && this.count === 0) this.#nobodyLeft()
+        if (counts && !this.#isWanted && this.count === 0) this.#nobodyLeft()
       }
+      const timer =
+        timeoutMs === Infinity
+          ? undefined
+          : this.#clock.after(timeoutMs, () => {
+              giveUp(new PairlinkError('TIMEOUT', `No peer came within ${timeoutMs} ms`))
+            })
       const abort = (): void => {
         if (signal !== undefined) giveUp(cancelled(signal))
       }
@@ -92,20 +100,17 @@ export class Waiters {
         until,
         counts,
         resolve: () => {
+          this.#isWanted ||= counts
           done()
           resolve()
         },
         reject: (error) => {
           done()
-          reject(error as Error)
+          reject(error)
         },
       }
       this.#waiters.add(waiter)
       signal?.addEventListener('abort', abort, { once: true })
-      if (timeoutMs === Infinity) return
-      timer = this.#clock.after(timeoutMs, () => {
-        giveUp(new PairlinkError('TIMEOUT', `No peer came within ${timeoutMs} ms`))
-      })
     })
   }
 }

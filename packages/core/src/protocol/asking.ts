@@ -391,14 +391,7 @@ export class Asking {
     return this.#queuedNotifyBytes + this.#takenBytes < this.#sendBytesMax
   }
 
-  #ask(
-    slot: number,
-    method: Uint8Array,
-    content: number,
-    bytes: Uint8Array,
-    ownership: Ownership,
-    now: number,
-  ): void {
+  #ask(slot: number, method: Uint8Array, content: number, bytes: Uint8Array, ownership: Ownership, now: number): void {
     const id = this.#id(slot)
     const fixedBytes = 5 + method.length
     const frameBytes = HEADER_BYTES + fixedBytes + bytes.length
@@ -414,7 +407,15 @@ export class Asking {
       return
     }
     const external = ownership !== 'copy' && bytes.length > REFERENCE_BYTES_MIN
-    outbox.frame(KIND.QUERY, 0, content, id, external ? fixedBytes : fixedBytes + bytes.length, external ? bytes.length : 0, now)
+    outbox.frame(
+      KIND.QUERY,
+      0,
+      content,
+      id,
+      external ? fixedBytes : fixedBytes + bytes.length,
+      external ? bytes.length : 0,
+      now,
+    )
     writeQueryFixed(outbox.bytes, outbox.at, remaining, method)
     if (external) outbox.refer(bytes, ownership === 'borrow' ? slot : -1)
     else copyInto(outbox.bytes, outbox.at + fixedBytes, bytes)
@@ -518,13 +519,7 @@ export function copyInto(target: Uint8Array, at: number, bytes: Uint8Array): voi
   for (let i = 0; i < count; i++) target[at + i] = bytes[i] ?? 0
 }
 
-function hold(
-  slot: number,
-  method: Uint8Array,
-  content: number,
-  bytes: Uint8Array,
-  ownership: Ownership,
-): Held {
+function hold(slot: number, method: Uint8Array, content: number, bytes: Uint8Array, ownership: Ownership): Held {
   const owned = ownership === 'copy'
   return { slot, method, content, bytes: owned ? bytes.slice() : bytes, ownership: owned ? 'own' : ownership }
 }

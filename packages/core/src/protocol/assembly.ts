@@ -40,7 +40,10 @@ export class Assemblies {
       throw new ProtocolError('6.3', `A message of ${totalBytes} bytes; the limit is ${this.#messageBytesMax}`)
     }
     if (this.openBytes + totalBytes > this.#reassemblyBytesMax) {
-      throw new ProtocolError('6.3', `${this.openBytes + totalBytes} bytes in open messages; the limit is ${this.#reassemblyBytesMax}`)
+      throw new ProtocolError(
+        '6.3',
+        `${this.openBytes + totalBytes} bytes in open messages; the limit is ${this.#reassemblyBytesMax}`,
+      )
     }
     if (part.length === 0 || part.length >= totalBytes) {
       throw new ProtocolError('6.3', `A first fragment with ${part.length} of ${totalBytes} bytes`)

@@ -230,7 +230,13 @@ export function decodeHello(body: Uint8Array, utf8: Utf8): Hello {
       fragmentBytes: reader.u32(),
       handlersMax: reader.u32(),
     },
-    claim: { attempt: reader.u64(), session: reader.id(), received: reader.u64(), peer: reader.id(), fresh: reader.id() },
+    claim: {
+      attempt: reader.u64(),
+      session: reader.id(),
+      received: reader.u64(),
+      peer: reader.id(),
+      fresh: reader.id(),
+    },
     about: reader.short(ABOUT_BYTES_MAX),
     cipherName: reader.text(CIPHER_NAME_BYTES_MAX, utf8),
   }
@@ -263,7 +269,11 @@ export function decodeWelcome(body: Uint8Array): Welcome {
   const reader = new Reader(body, '5.3')
   const statusByte = reader.u8()
   if (statusByte > 1) reader.fail(`Unknown status ${statusByte} in a WELCOME`)
-  const welcome: Welcome = { status: statusByte === 0 ? 'new' : 'resumed', session: reader.id(), received: reader.u64() }
+  const welcome: Welcome = {
+    status: statusByte === 0 ? 'new' : 'resumed',
+    session: reader.id(),
+    received: reader.u64(),
+  }
   reader.end()
   if (welcome.status === 'new' && welcome.received !== 0) reader.fail('A new session has received nothing')
   return welcome

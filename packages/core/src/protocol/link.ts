@@ -109,7 +109,12 @@ export class Link {
 
   /** The dialer has proven the secret, or the listener was found to. */
   get proven(): boolean {
-    return this.#state !== 'calling' && this.#state !== 'waiting' && this.#state !== 'challenging' && this.#state !== 'proving'
+    return (
+      this.#state !== 'calling' &&
+      this.#state !== 'waiting' &&
+      this.#state !== 'challenging' &&
+      this.#state !== 'proving'
+    )
   }
 
   /** The session it carries, from `welcome` or `attach` until the link has ended. */
@@ -124,7 +129,7 @@ export class Link {
 
   /** Takes the next bytes of the pipe. Those before must have been polled to the end. After the end they are dropped. */
   receive(chunk: Uint8Array, transient: boolean, now: number): void {
-    if (this.#isOver) return
+    if (this.#isOver()) return
     this.#setNow(now)
     this.#heard = this.#heard || chunk.length > 0
     this.#heardAt = now
@@ -138,14 +143,14 @@ export class Link {
   /** The other direction of the pipe has ended, or the pipe broke. Everything received before must have been polled. */
   pipeEnded(now: number): void {
     this.#setNow(now)
-    if (!this.#isOver) this.#end({ by: 'pipe', heard: this.#heard })
+    if (!this.#isOver()) this.#end({ by: 'pipe', heard: this.#heard })
   }
 
   /** The next event, or undefined when everything received was read. */
   poll(): ProtocolEvent | undefined {
     const event = this.#events.shift()
     if (event !== undefined) return event
-    if (this.#isOver) return undefined
+    if (this.#isOver()) return undefined
     try {
       if (this.#firstMessageBytes === 0 && !this.#readPreamble()) return this.#events.shift()
       while (this.#reader.next()) {
@@ -153,7 +158,7 @@ export class Link {
         if (read !== undefined) return read
         const queued = this.#events.shift()
         if (queued !== undefined) return queued
-        if (this.#isOver) return undefined
+        if (this.#isOver()) return undefined
       }
     } catch (error) {
       this.#fail(error)
@@ -173,7 +178,7 @@ export class Link {
     for (const message of this.#out) out.push(message)
     this.#out.length = 0
     const session = this.#session
-    if (session === undefined || this.#isOver) return
+    if (session === undefined || this.#isOver()) return
     this.#setNow(now)
     if (session.ackDue) out.push(encodeFrame(KIND.ACK, session.takeAck()))
     if (this.#pongDue !== undefined) {
@@ -265,14 +270,16 @@ export class Link {
   /** Dialer, after `welcomed`: the session that this link carries. @throws MisuseError when there was no WELCOME, or twice */
   attach(session: Session, judgement: Extract<Judgement, { verdict: 'resume' | 'fresh' }>): void {
     if (this.#state !== 'open' || this.#session !== undefined) {
-      throw new MisuseError(`attach() in state ${this.#state}${this.#session === undefined ? '' : ', which has a session'}`)
+      throw new MisuseError(
+        `attach() in state ${this.#state}${this.#session === undefined ? '' : ', which has a session'}`,
+      )
     }
     this.#carry(session, judgement.verdict === 'resume' ? judgement.received : 0)
   }
 
   /** Ends the link for a reason of the driver's own. Nothing more is read; an ended link stays as it is. */
   drop(why: string): void {
-    if (!this.#isOver) this.#end({ by: 'drop', why })
+    if (!this.#isOver()) this.#end({ by: 'drop', why })
   }
 
   /**
@@ -283,7 +290,7 @@ export class Link {
     if (nextState(this.#state, 'write close') !== undefined) this.#closeWanted = { code, reason, whenIdle }
   }
 
-  get #isOver(): boolean {
+  #isOver(): boolean {
     return this.#state === 'ended' || this.#state === 'refusing'
   }
 
@@ -412,7 +419,9 @@ export class Link {
     }
     if (peer.side === this.side) throw new ProtocolError('5.1', `Both ends say that they are the ${this.side}`)
     if (peer.cipherName !== hello.cipherName) {
-      this.#mismatch('mode', `cipher '${peer.cipherName}' meets cipher '${hello.cipherName}'`, { cipherName: peer.cipherName })
+      this.#mismatch('mode', `cipher '${peer.cipherName}' meets cipher '${hello.cipherName}'`, {
+        cipherName: peer.cipherName,
+      })
       return
     }
     this.#peer = peer
@@ -432,7 +441,8 @@ export class Link {
     this.#allow('read prove')
     const { hash, utf8, key } = this.#options
     const { peer, side } = { peer: this.#peer, side: this.side }
-    if (peer === undefined || this.#transcript === undefined) throw new ProtocolError('4', `A proof to the ${side} without a hello`)
+    if (peer === undefined || this.#transcript === undefined)
+      throw new ProtocolError('4', `A proof to the ${side} without a hello`)
     const expected = dialerProof(key, this.#transcript, hash, utf8)
     if (!hash.equal(this.#reader.keep(this.#reader.start), expected)) {
       this.#refuse('secret', 'the secrets differ', 0)
@@ -501,7 +511,8 @@ export class Link {
 
   #readClose(): ProtocolEvent {
     const payload = this.#reader.keep(this.#reader.start)
-    if (payload.length < 2 || payload.length > 2 + REASON_BYTES_MAX) throw new ProtocolError('8.1', 'A CLOSE of a wrong length')
+    if (payload.length < 2 || payload.length > 2 + REASON_BYTES_MAX)
+      throw new ProtocolError('8.1', 'A CLOSE of a wrong length')
     let reason: string
     try {
       reason = this.#options.utf8.decode(payload.subarray(2))
@@ -521,7 +532,8 @@ export class Link {
   }
 
   #allow(cause: LinkCause): void {
-    if (nextState(this.#state, cause) === undefined) throw new ProtocolError('4', `Cannot ${cause} in state ${this.#state}`)
+    if (nextState(this.#state, cause) === undefined)
+      throw new ProtocolError('4', `Cannot ${cause} in state ${this.#state}`)
   }
 
   #expectBytes(count: number): void {

@@ -38,7 +38,10 @@ export function decodePreamble(bytes: Uint8Array): Preamble {
   if (readU32(bytes, 0) !== MAGIC) throw new ProtocolError('2', 'These bytes are not a pairlink preamble')
   const messageBytes = readU16(bytes, 6)
   if (messageBytes === 0 || messageBytes > HANDSHAKE_BYTES_MAX) {
-    throw new ProtocolError('2', `A first message of ${messageBytes} bytes was announced; the limit is ${HANDSHAKE_BYTES_MAX}`)
+    throw new ProtocolError(
+      '2',
+      `A first message of ${messageBytes} bytes was announced; the limit is ${HANDSHAKE_BYTES_MAX}`,
+    )
   }
   const modeByte = bytes[5] ?? 0
   const modeNumber = modeByte & ~MODE_REFUSE

@@ -19,7 +19,12 @@ export function proofKey(secret: Uint8Array, hash: Hash, utf8: Utf8): Uint8Array
 /** Both preambles and both hellos, each as its exact bytes, the dialer's first. Its first 16 bytes name the link. */
 export function transcriptHash(
   hash: Hash,
-  parts: readonly [dialerPreamble: Uint8Array, dialerHello: Uint8Array, listenerPreamble: Uint8Array, listenerHello: Uint8Array],
+  parts: readonly [
+    dialerPreamble: Uint8Array,
+    dialerHello: Uint8Array,
+    listenerPreamble: Uint8Array,
+    listenerHello: Uint8Array,
+  ],
 ): Uint8Array {
   return hash.sha256(...parts)
 }

@@ -137,12 +137,16 @@ export class FrameReader {
     this.id = readU32(bytes, at + 4)
     this.lengthBytes = readU32(bytes, at + 8)
     if (this.lengthBytes + HEADER_BYTES > this.frameBytesMax) {
-      throw new ProtocolError('3.1', `A frame of ${this.lengthBytes + HEADER_BYTES} bytes; the limit is ${this.frameBytesMax}`)
+      throw new ProtocolError(
+        '3.1',
+        `A frame of ${this.lengthBytes + HEADER_BYTES} bytes; the limit is ${this.frameBytesMax}`,
+      )
     }
     // The common frame (QUERY or ANSWER in one piece) passes on these few comparisons.
     const shape = SHAPE[kind]
     if (shape === undefined) throw new ProtocolError('3.2', `Unknown frame kind ${kind}`)
-    if (flags !== 0 && !(shape.parts && isPart(flags))) throw new ProtocolError('3.3', `Flags ${flags} on frame kind ${kind}`)
+    if (flags !== 0 && !(shape.parts && isPart(flags)))
+      throw new ProtocolError('3.3', `Flags ${flags} on frame kind ${kind}`)
     if (content > CONTENT.JSON || (content !== CONTENT.NONE && !shape.content)) {
       throw new ProtocolError('3.4', `Content ${content} on frame kind ${kind}`)
     }

@@ -309,7 +309,10 @@ export class Session implements HeldSession {
   acknowledged(payload: Uint8Array, start: number, now: number): void {
     const seq = readU64(payload, start)
     if (seq < this.#outbox.ackedSeq || seq > this.#outbox.cursorSeq) {
-      throw new ProtocolError('7.2', `ACK ${seq}; acknowledged were ${this.#outbox.ackedSeq}, sent ${this.#outbox.cursorSeq}`)
+      throw new ProtocolError(
+        '7.2',
+        `ACK ${seq}; acknowledged were ${this.#outbox.ackedSeq}, sent ${this.#outbox.cursorSeq}`,
+      )
     }
     this.#outbox.acknowledge(seq)
     this.#asking.acknowledged(readU64(payload, start + 8), now)
@@ -377,8 +380,10 @@ export class Session implements HeldSession {
         return this.#receiveFail(reader)
       case KIND.NOTIFY:
         return this.#receiveNotify(reader)
-      default:
-        return this.#receiveCancel(reader)
+      default: {
+        this.#receiveCancel(reader)
+        return
+      }
     }
   }
 
@@ -403,7 +408,14 @@ export class Session implements HeldSession {
     this.#answering.arriving(id)
     if (flags !== 0) {
       const total = readU64(reader.bytes, reader.start)
-      this.#queryParts[slot] = this.#assemblies.open({ method, remaining }, id, content, total, reader.keep(contentAt), true)
+      this.#queryParts[slot] = this.#assemblies.open(
+        { method, remaining },
+        id,
+        content,
+        total,
+        reader.keep(contentAt),
+        true,
+      )
       return undefined
     }
     this.#answering.arrived(id, remaining, this.#now)
@@ -423,7 +435,7 @@ export class Session implements HeldSession {
     cell.content = content
     cell.bytes = bytes
     cell.remainingMs = this.#answering.remainingMs(id, this.#now)
-    return cell as SessionEvent
+    return cell
   }
 
   #receiveAnswer(reader: FrameReader): SessionEvent | undefined {
@@ -452,7 +464,7 @@ export class Session implements HeldSession {
     cell.slot = slot
     cell.content = content
     cell.bytes = bytes
-    return cell as SessionEvent
+    return cell
   }
 
   #receiveFail(reader: FrameReader): SessionEvent | undefined {
@@ -525,10 +537,10 @@ export class Session implements HeldSession {
     cell.content = content
     cell.bytes = bytes
     cell.costBytes = costBytes
-    return cell as SessionEvent
+    return cell
   }
 
-  #receiveCancel(reader: FrameReader): undefined {
+  #receiveCancel(reader: FrameReader): void {
     const { id } = reader
     if (reader.lengthBytes !== 0) throw new ProtocolError('6.5', 'A CANCEL with a payload')
     const slot = id & 0xffff
@@ -541,7 +553,8 @@ export class Session implements HeldSession {
   }
 
   #openAnswer(slot: number, reader: FrameReader, fixed: FailFixed | undefined, contentAt: number): void {
-    if (this.#answerParts[slot] !== undefined) throw new ProtocolError('6.3', 'A first fragment among those of an answer')
+    if (this.#answerParts[slot] !== undefined)
+      throw new ProtocolError('6.3', 'A first fragment among those of an answer')
     if (contentAt > reader.end) throw new ProtocolError('6.3', 'A first fragment shorter than its fields')
     const wanted = !this.#asking.isAbandoned(slot)
     const total = readU64(reader.bytes, reader.start)
@@ -590,7 +603,10 @@ export class Session implements HeldSession {
   #admitNotify(costBytes: number): void {
     const open = this.#notifyReceivedBytes - this.#consumedBytes
     if (open > 0 && open + costBytes > this.#limits.inboxBytesMax) {
-      throw new ProtocolError('6.6', `Notifications of ${open + costBytes} bytes; the limit is ${this.#limits.inboxBytesMax}`)
+      throw new ProtocolError(
+        '6.6',
+        `Notifications of ${open + costBytes} bytes; the limit is ${this.#limits.inboxBytesMax}`,
+      )
     }
     this.#notifyReceivedBytes += costBytes
   }

@@ -33,7 +33,11 @@ describe('without a peer', () => {
     const world = new World()
     const perCall = where === 'per call' ? { whenApart: 'wait' as const } : {}
     const got: unknown[] = []
-    const options = { ...echo, handlers: { add: (n: unknown) => (n as number) + 1 }, onNotify: (m: unknown) => void got.push(m) }
+    const options = {
+      ...echo,
+      handlers: { add: (n: unknown) => (n as number) + 1 },
+      onNotify: (m: unknown) => void got.push(m),
+    }
     const a = world.make({ ...options, whenApart: where === 'as option' ? 'wait' : 'reject' })
     const asked = Promise.all([a.query('q', perCall), a.call('add', 1, perCall), a.notify('n', perCall)])
     await a.connect({ until: 'started' })
@@ -45,7 +49,9 @@ describe('without a peer', () => {
 
   test("'reject' per call wins over 'wait' as option", async () => {
     const world = new World()
-    expect((await failure(world.make({ whenApart: 'wait' }).query(1, { whenApart: 'reject' }))).code).toBe('NOT_CONNECTED')
+    expect((await failure(world.make({ whenApart: 'wait' }).query(1, { whenApart: 'reject' }))).code).toBe(
+      'NOT_CONNECTED',
+    )
     await world.end()
   })
 
@@ -69,7 +75,11 @@ describe('without a peer', () => {
     const asked = a.query(1, { timeoutMs: 1000 })
     await world.clock.advance(400)
     let remaining = 0
-    const b = world.make({ onQuery: (_, context) => { remaining = context.remainingMs } })
+    const b = world.make({
+      onQuery: (_, context) => {
+        remaining = context.remainingMs
+      },
+    })
     await world.finish(Promise.all([a.connect(), b.connect()]))
     await asked
     expect(remaining).toBeLessThanOrEqual(600)
@@ -125,7 +135,10 @@ describe('TIMEOUT', () => {
     const asked = [failure(b.query('written', { timeoutMs: 50 })), failure(b.query('held back', { timeoutMs: 50 }))]
     await world.clock.advance(60)
     const errors = await Promise.all(asked)
-    expect(errors.map((error) => [error.code, error.delivery])).toEqual([['TIMEOUT', 'unknown'], ['TIMEOUT', 'not-sent']])
+    expect(errors.map((error) => [error.code, error.delivery])).toEqual([
+      ['TIMEOUT', 'unknown'],
+      ['TIMEOUT', 'not-sent'],
+    ])
     world.pipe[1].release()
     await world.clock.advance(50)
     expect(await b.query('later')).toBe('later')
@@ -158,7 +171,11 @@ describe('a signal', () => {
     const [a, b] = await world.pair(echo)
     const reason = new Error('enough')
     const signal = AbortSignal.abort(reason)
-    for (const attempt of [b.query(1, { signal }), b.notify(1, { signal }), b.query(1, { signal, whenApart: 'wait' })]) {
+    for (const attempt of [
+      b.query(1, { signal }),
+      b.notify(1, { signal }),
+      b.query(1, { signal, whenApart: 'wait' }),
+    ]) {
       const error = await failure(attempt)
       expect([error.code, error.delivery, error.cause]).toEqual(['CANCELLED', 'not-sent', reason])
     }
@@ -170,7 +187,11 @@ describe('a signal', () => {
   test('that fires in the same turn keeps the query from the peer', async () => {
     const world = new World()
     let count = 0
-    const [, b] = await world.pair({ onQuery: () => { count++ } })
+    const [, b] = await world.pair({
+      onQuery: () => {
+        count++
+      },
+    })
     const stop = new AbortController()
     const asked = failure(b.query(1, { signal: stop.signal }))
     stop.abort()
@@ -204,8 +225,14 @@ describe('a signal', () => {
     const { signal } = stop
     const add = signal.addEventListener.bind(signal)
     const remove = signal.removeEventListener.bind(signal)
-    signal.addEventListener = (...args: Parameters<typeof add>) => { listeners++; add(...args) }
-    signal.removeEventListener = (...args: Parameters<typeof remove>) => { listeners--; remove(...args) }
+    signal.addEventListener = (...args: Parameters<typeof add>) => {
+      listeners++
+      add(...args)
+    }
+    signal.removeEventListener = (...args: Parameters<typeof remove>) => {
+      listeners--
+      remove(...args)
+    }
     for (let at = 0; at < 10; at++) expect(await b.query(at, { signal })).toBe(at)
     expect(listeners).toBe(0)
     stop.abort()
@@ -220,7 +247,10 @@ describe('a cut', () => {
       const world = new World()
       const signals: AbortSignal[] = []
       const options = {
-        onQuery: (_: unknown, { signal }: { signal: AbortSignal }) => { signals.push(signal); return new Promise(() => undefined) },
+        onQuery: (_: unknown, { signal }: { signal: AbortSignal }) => {
+          signals.push(signal)
+          return new Promise(() => undefined)
+        },
         limits: { handlersMax: 2 },
         queryTimeoutMs: Infinity,
       }
@@ -285,7 +315,8 @@ test('more than the other side takes is TOO_LARGE, not-sent, and the rest goes o
 test('20,000 calls at once, both ways, find their answers', async () => {
   const world = new World()
   const [a, b] = await world.pair({ ...echo, limits: { handlersMax: 4096 } })
-  const all = (connection: Connection) => Promise.all(Array.from({ length: 20_000 }, (_, at) => connection.query(`q${at}`)))
+  const all = (connection: Connection) =>
+    Promise.all(Array.from({ length: 20_000 }, (_, at) => connection.query(`q${at}`)))
   const [left, right] = await world.finish(Promise.all([all(a), all(b)]))
   expect(left).toEqual(right)
   expect(left[19_999]).toBe('q19999')
@@ -298,7 +329,8 @@ test('beyond 16 times handlersMax a call is QUEUE_FULL, not-sent, and all others
   const [, b] = await world.pair({ ...echo, limits: { handlersMax: 2 } })
   const outcomes = await world.finish(Promise.allSettled(Array.from({ length: 40 }, (_, at) => b.query(at))))
   expect(outcomes.filter((outcome) => outcome.status === 'fulfilled')).toHaveLength(32)
-  for (const outcome of outcomes.slice(32)) expect(outcome).toMatchObject({ reason: { code: 'QUEUE_FULL', delivery: 'not-sent' } })
+  for (const outcome of outcomes.slice(32))
+    expect(outcome).toMatchObject({ reason: { code: 'QUEUE_FULL', delivery: 'not-sent' } })
   await world.end()
 })
 

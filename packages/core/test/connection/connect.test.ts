@@ -187,7 +187,14 @@ describe('who does not fit', () => {
     const transport = world.address.transport()
     // The first dial is answered by an echo of its own bytes, as a looped address does.
     world.address.accept = (pipe) => {
-      pipe.start({ bytes: (chunk) => void pipe.write([chunk.slice()]), drained: () => undefined, ended: () => { pipe.end() }, closed: () => undefined })
+      pipe.start({
+        bytes: (chunk) => void pipe.write([chunk.slice()]),
+        drained: () => undefined,
+        ended: () => {
+          pipe.end()
+        },
+        closed: () => undefined,
+      })
     }
     const a = world.make({ transport })
     expect((await failure(a.connect())).code).toBe('SELF')
@@ -197,7 +204,11 @@ describe('who does not fit', () => {
   })
 
   test('another version or mode at the listener is VERSION_MISMATCH or ENCRYPTION_MISMATCH', async () => {
-    for (const [at, value, code] of [[4, 2, 'VERSION_MISMATCH'], [5, 1, 'ENCRYPTION_MISMATCH'], [5, 7, 'ENCRYPTION_MISMATCH']] as const) {
+    for (const [at, value, code] of [
+      [4, 2, 'VERSION_MISMATCH'],
+      [5, 1, 'ENCRYPTION_MISMATCH'],
+      [5, 7, 'ENCRYPTION_MISMATCH'],
+    ] as const) {
       const world = new World()
       occupy(world, ({ pipe }) => {
         const preamble = encodePreamble('proof', 100)
@@ -215,7 +226,10 @@ describe('who does not fit', () => {
   })
 
   test('a dialer of another version or mode is refused with the reason, and gets a REFUSE', async () => {
-    for (const [at, value, reason] of [[4, 2, 'version'], [5, 1, 'mode']] as const) {
+    for (const [at, value, reason] of [
+      [4, 2, 'version'],
+      [5, 1, 'mode'],
+    ] as const) {
       const world = new World()
       const a = world.make()
       const reasons = refusals(a)
@@ -243,7 +257,9 @@ describe('who does not fit', () => {
 
   test('one that accepts and hangs up without a word is NOT_PAIRLINK after a few tries', async () => {
     const world = new World()
-    const strangers = occupy(world, ({ pipe }) => { pipe.destroy() })
+    const strangers = occupy(world, ({ pipe }) => {
+      pipe.destroy()
+    })
     expect((await world.finish(failure(world.make().connect()))).code).toBe('NOT_PAIRLINK')
     expect(strangers).toHaveLength(5)
     world.address.accept = undefined
@@ -346,18 +362,28 @@ describe('a transport that fails', () => {
     ['dial', { dial: () => Promise.reject(new PairlinkError('ADDRESS_INVALID', 'no such folder')) }],
     ['listen', { listen: () => Promise.reject(new PairlinkError('ADDRESS_INVALID', 'no such folder')) }],
     ['dial with any error', { dial: () => Promise.reject(new Error('no such folder')) }],
-    ['listen by throwing', { listen: () => { throw new Error('no such folder') } }],
-  ])('in %s rejects connect with ADDRESS_INVALID; idle, and it may be tried again', async (_, parts: Partial<Transport>) => {
-    const world = new World()
-    const a = world.make({ transport: transport(parts) })
-    for (let round = 0; round < 2; round++) {
-      const error = await failure(a.connect())
-      expect(error.code).toBe('ADDRESS_INVALID')
-      expect(error.message).toContain('no such folder')
-      expect(a.state).toBe('idle')
-    }
-    await world.end()
-  })
+    [
+      'listen by throwing',
+      {
+        listen: () => {
+          throw new Error('no such folder')
+        },
+      },
+    ],
+  ])(
+    'in %s rejects connect with ADDRESS_INVALID; idle, and it may be tried again',
+    async (_, parts: Partial<Transport>) => {
+      const world = new World()
+      const a = world.make({ transport: transport(parts) })
+      for (let round = 0; round < 2; round++) {
+        const error = await failure(a.connect())
+        expect(error.code).toBe('ADDRESS_INVALID')
+        expect(error.message).toContain('no such folder')
+        expect(a.state).toBe('idle')
+      }
+      await world.end()
+    },
+  )
 
   test("'again' and 'taken' for ever is no error, and ends with the time of connect", async () => {
     const world = new World()

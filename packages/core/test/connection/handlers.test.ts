@@ -6,7 +6,10 @@ import { deferred, failure, heldHandler, World, type Options } from './world.js'
 /** What a caller gets from a handler, the connection being alive afterwards. */
 async function ask(onQuery: (query: unknown, context: Context) => unknown, options: Options = {}) {
   const world = new World()
-  const [, b] = await world.pair({ ...options, onQuery: (query, context) => (query === 'alive' ? 'yes' : onQuery(query, context)) })
+  const [, b] = await world.pair({
+    ...options,
+    onQuery: (query, context) => (query === 'alive' ? 'yes' : onQuery(query, context)),
+  })
   const outcome = await world.finish(
     b.query('x').then(
       (value) => ({ value, error: undefined }),
@@ -77,8 +80,19 @@ describe('what a handler gives', () => {
 
 describe('a handler that throws', () => {
   for (const [how, handler] of [
-    ['at once', () => { throw new RangeError('too far') }],
-    ['later', async () => { await Promise.resolve(); throw new RangeError('too far') }],
+    [
+      'at once',
+      () => {
+        throw new RangeError('too far')
+      },
+    ],
+    [
+      'later',
+      async () => {
+        await Promise.resolve()
+        throw new RangeError('too far')
+      },
+    ],
   ] as const) {
     test(`${how} is REMOTE with name and message, never the stack, and logged once with it`, async () => {
       const { error, errors } = await ask(handler)
@@ -101,8 +115,16 @@ describe('a handler that throws', () => {
   }
 
   const hostile = Object.defineProperties(new Error('x'), {
-    message: { get: () => { throw new Error('message') } },
-    name: { get: () => { throw new Error('name') } },
+    message: {
+      get: () => {
+        throw new Error('message')
+      },
+    },
+    name: {
+      get: () => {
+        throw new Error('name')
+      },
+    },
   })
   test.each([
     ['undefined', undefined],
@@ -111,24 +133,40 @@ describe('a handler that throws', () => {
     ['a symbol', Symbol('s')],
     ['an object without prototype', Object.create(null)],
     ['an error whose message is a symbol', Object.assign(new Error('x'), { message: Symbol('s') })],
-    ['an error whose message and name are objects', Object.assign(new Error('x'), { message: {}, name: Object.create(null) })],
+    [
+      'an error whose message and name are objects',
+      Object.assign(new Error('x'), { message: {}, name: Object.create(null) }),
+    ],
     ['an error whose message and name throw', hostile],
-    ['a revoked proxy', (() => { const { proxy, revoke } = Proxy.revocable({}, {}); revoke(); return proxy })()],
+    [
+      'a revoked proxy',
+      (() => {
+        const { proxy, revoke } = Proxy.revocable({}, {})
+        revoke()
+        return proxy
+      })(),
+    ],
     ['a QueryError whose code is no string', Object.assign(new QueryError('c', 'm'), { code: Object.create(null) })],
     ['a QueryError whose message is a symbol', Object.assign(new QueryError('c', 'm'), { message: Symbol('m') })],
   ])('%s is REMOTE all the same, at once and later', async (_, thrown: unknown) => {
-    const now = await ask(() => { throw thrown }) // eslint-disable-line @typescript-eslint/only-throw-error
+    const now = await ask(() => {
+      throw thrown
+    }) // eslint-disable-line @typescript-eslint/only-throw-error
     const later = await ask(() => Promise.reject(thrown as Error))
     expect([now.error?.code, later.error?.code]).toEqual(['REMOTE', 'REMOTE'])
   })
 
   test('a message that is too long is cut between characters', async () => {
-    const { error } = await ask(() => { throw new Error('ä'.repeat(5000)) })
+    const { error } = await ask(() => {
+      throw new Error('ä'.repeat(5000))
+    })
     expect(error?.message).toContain('ä'.repeat(512))
     expect(error?.message).not.toContain('ä'.repeat(513))
   })
   test('text that is no proper Unicode does not end the link', async () => {
-    const { error } = await ask(() => { throw new QueryError('\ud800', 'bad \udfff') })
+    const { error } = await ask(() => {
+      throw new QueryError('\ud800', 'bad \udfff')
+    })
     expect(error?.code).toBe('REMOTE')
   })
 })
@@ -137,7 +175,9 @@ describe('a QueryError', () => {
   test.each([[{ field: 'age' }], ['text'], [new Uint8Array([1, 2])], [undefined], [null]])(
     'with data %o crosses whole and is not logged',
     async (data) => {
-      const { error, errors } = await ask(() => { throw new QueryError('BAD_INPUT', 'no such age', data) })
+      const { error, errors } = await ask(() => {
+        throw new QueryError('BAD_INPUT', 'no such age', data)
+      })
       expect(error?.code).toBe('REMOTE')
       expect(error?.remoteCode).toBe('BAD_INPUT')
       expect(error?.message).toContain('no such age')
@@ -146,7 +186,12 @@ describe('a QueryError', () => {
     },
   )
   test('crosses also with exposeErrors false, since it was written for the caller', async () => {
-    const { error } = await ask(() => { throw new QueryError('BAD', 'text', 1) }, { exposeErrors: false })
+    const { error } = await ask(
+      () => {
+        throw new QueryError('BAD', 'text', 1)
+      },
+      { exposeErrors: false },
+    )
     expect([error?.remoteCode, error?.data]).toEqual(['BAD', 1])
   })
   test('with large data crosses whole', async () => {
@@ -154,7 +199,9 @@ describe('a QueryError', () => {
     expect((await ask(() => Promise.reject(new QueryError('BAD', 'text', data)))).error?.data).toEqual(data)
   })
   test('with data that cannot be encoded crosses without, and that is logged', async () => {
-    const { error, errors } = await ask(() => { throw new QueryError('BAD', 'text', new Map()) })
+    const { error, errors } = await ask(() => {
+      throw new QueryError('BAD', 'text', new Map())
+    })
     expect([error?.remoteCode, error?.data]).toEqual(['BAD', undefined])
     expect(errors).toHaveLength(1)
     expect(String(errors[0]?.fields['error'])).toContain('data: Map inside JSON')
@@ -204,7 +251,9 @@ describe('a handler that never returns', () => {
     await world.clock.advance(900)
     expect(world.errors()).toHaveLength(0)
     await world.clock.advance(200)
-    expect(world.errors().map((entry) => entry.message)).toEqual([expect.stringContaining('a handler goes on long after')])
+    expect(world.errors().map((entry) => entry.message)).toEqual([
+      expect.stringContaining('a handler goes on long after'),
+    ])
     expect(await b.query('alive')).toBe('yes')
     expect(a.stats().session?.handlersRunning).toBe(1)
     await world.end()
@@ -255,7 +304,12 @@ test('a signal that is asked for after the cancel has fired already', async () =
   const world = new World()
   let context: Context | undefined
   const held = heldHandler()
-  const [, b] = await world.pair({ onQuery: (_, given) => { context = given; return held.handler() } })
+  const [, b] = await world.pair({
+    onQuery: (_, given) => {
+      context = given
+      return held.handler()
+    },
+  })
   const stop = new AbortController()
   const asked = failure(b.query(1, { signal: stop.signal }))
   await world.clock.settle()
@@ -276,14 +330,17 @@ describe('who is not there', () => {
     expect(await b.call('add')).toBe(1)
     await world.end()
   })
-  test.each(['none', 'toString', '__proto__', 'constructor', 'hasOwnProperty', 'valueOf', 'get', 'size'])('%s is NO_METHOD', async (name) => {
-    const world = new World()
-    const [, b] = await world.pair({ onQuery: () => 'nameless', handlers: { add: () => 1 } })
-    const error = await failure(b.call(name, 1))
-    expect(error.code).toBe('NO_METHOD')
-    expect(error.message).toContain(name)
-    await world.end()
-  })
+  test.each(['none', 'toString', '__proto__', 'constructor', 'hasOwnProperty', 'valueOf', 'get', 'size'])(
+    '%s is NO_METHOD',
+    async (name) => {
+      const world = new World()
+      const [, b] = await world.pair({ onQuery: () => 'nameless', handlers: { add: () => 1 } })
+      const error = await failure(b.call(name, 1))
+      expect(error.code).toBe('NO_METHOD')
+      expect(error.message).toContain(name)
+      await world.end()
+    },
+  )
   test('handlers of an object keep their `this`, and only its own names count', async () => {
     const world = new World()
     class Service {
@@ -292,7 +349,12 @@ describe('who is not there', () => {
         return this.base
       }
     }
-    const table = { base: () => 40, sum(this: { base(): number }, n: unknown) { return this.base() + (n as number) } }
+    const table = {
+      base: () => 40,
+      sum(this: { base(): number }, n: unknown) {
+        return this.base() + (n as number)
+      },
+    }
     const [, b] = await world.pair({ handlers: table as never })
     expect(await b.call('sum', 2)).toBe(42)
     expect(() => world.make({ handlers: new Service() as never })).toThrow(/base must be a function/)
@@ -334,10 +396,17 @@ describe('queries from within a handler', () => {
         onQuery: async (query, context) => {
           seen.push(context.remainingMs)
           await held.handler()
-          return Promise.all([context.query(query), context.query(query, { timeoutMs: 5000 }), context.call('inner', query, { timeoutMs: 10 })])
+          return Promise.all([
+            context.query(query),
+            context.query(query, { timeoutMs: 5000 }),
+            context.call('inner', query, { timeoutMs: 10 }),
+          ])
         },
       },
-      { onQuery: (_, { remainingMs }) => remainingMs, handlers: { inner: (_, { remainingMs, method }) => [method, remainingMs] } },
+      {
+        onQuery: (_, { remainingMs }) => remainingMs,
+        handlers: { inner: (_, { remainingMs, method }) => [method, remainingMs] },
+      },
     )
     const asked = b.query(1, { timeoutMs: 1000 })
     await world.clock.advance(300)
@@ -349,7 +418,10 @@ describe('queries from within a handler', () => {
 
   test('have no limit where the caller has none', async () => {
     const world = new World()
-    const [, b] = await world.pair({ onQuery: (_, context) => context.query('inner') }, { onQuery: (_, { remainingMs }) => String(remainingMs) })
+    const [, b] = await world.pair(
+      { onQuery: (_, context) => context.query('inner') },
+      { onQuery: (_, { remainingMs }) => String(remainingMs) },
+    )
     expect(await b.query(1, { timeoutMs: Infinity })).toBe('Infinity')
     await world.end()
   })
@@ -367,7 +439,13 @@ describe('queries from within a handler', () => {
           return asked
         },
       },
-      { onQuery: (_, { signal }) => { signals.push(signal); return new Promise(() => undefined) }, drainMs: 100 },
+      {
+        onQuery: (_, { signal }) => {
+          signals.push(signal)
+          return new Promise(() => undefined)
+        },
+        drainMs: 100,
+      },
     )
     const stop = new AbortController()
     const asked = failure(b.query(1, { signal: stop.signal }))
@@ -383,7 +461,10 @@ describe('queries from within a handler', () => {
 
   test('run out of time together with the outer one', async () => {
     const world = new World()
-    const [a, b] = await world.pair({ onQuery: (query, context) => context.query(query) }, { onQuery: () => new Promise(() => undefined), drainMs: 100 })
+    const [a, b] = await world.pair(
+      { onQuery: (query, context) => context.query(query) },
+      { onQuery: () => new Promise(() => undefined), drainMs: 100 },
+    )
     const asked = failure(b.query(1, { timeoutMs: 200 }))
     await world.clock.advance(201)
     expect((await asked).code).toBe('TIMEOUT')
@@ -394,7 +475,14 @@ describe('queries from within a handler', () => {
 
   test('their failure reaches the outer caller as REMOTE', async () => {
     const world = new World()
-    const [, b] = await world.pair({ onQuery: (query, context) => context.query(query) }, { onQuery: () => { throw new QueryError('INNER', 'deep') } })
+    const [, b] = await world.pair(
+      { onQuery: (query, context) => context.query(query) },
+      {
+        onQuery: () => {
+          throw new QueryError('INNER', 'deep')
+        },
+      },
+    )
     const error = await failure(b.query(1))
     expect(error.code).toBe('REMOTE')
     expect(error.message).toContain('deep')
@@ -422,7 +510,10 @@ test('context.notify does not wait: the queue takes it or it fails with QUEUE_FU
     },
     {
       limits: { inboxBytesMax: 300 },
-      onNotify: async (message, { method }) => { got.push([method, message]); await gate.promise },
+      onNotify: async (message, { method }) => {
+        got.push([method, message])
+        await gate.promise
+      },
     },
   )
   expect(await b.query(1)).toBe('done')

@@ -24,7 +24,9 @@ test('notifications arrive in order, one at a time, also with an async handler t
 test('large ones keep their place among small ones', async () => {
   const world = new World()
   const got: unknown[] = []
-  const [, b] = await world.pair({ onNotify: (message) => void got.push(message instanceof Uint8Array ? message.length : message) })
+  const [, b] = await world.pair({
+    onNotify: (message) => void got.push(message instanceof Uint8Array ? message.length : message),
+  })
   const messages = ['before', new Uint8Array(500_000), 'between', new Uint8Array(200_000), 'after']
   await Promise.all(messages.map((message) => b.notify(message)))
   await world.clock.advance(100)
@@ -33,9 +35,19 @@ test('large ones keep their place among small ones', async () => {
 })
 
 test.each([
-  ['at once', () => { throw new Error('broken') }],
+  [
+    'at once',
+    () => {
+      throw new Error('broken')
+    },
+  ],
   ['later', () => Promise.reject(new Error('broken'))],
-  ['with something that is no error', () => { throw undefined }], // eslint-disable-line @typescript-eslint/only-throw-error
+  [
+    'with something that is no error',
+    () => {
+      throw undefined
+    },
+  ], // eslint-disable-line @typescript-eslint/only-throw-error
 ])('a handler that throws %s is logged, and the next one is handled', async (_, fail) => {
   const world = new World()
   const got: unknown[] = []
@@ -65,7 +77,11 @@ test('the option method arrives as context.method, and is empty without', async 
   await b.notify(undefined, { method: 'tick' })
   await b.notify(new Uint8Array(100_000), { method: 'tock' })
   await world.clock.advance(50)
-  expect(got).toEqual([['', 1], ['tick', undefined], ['tock', new Uint8Array(100_000)]])
+  expect(got).toEqual([
+    ['', 1],
+    ['tick', undefined],
+    ['tock', new Uint8Array(100_000)],
+  ])
   await world.end()
 })
 
@@ -76,7 +92,13 @@ describe('back-pressure', () => {
     const world = new World()
     const gate = deferred()
     const got: unknown[] = []
-    const [a, b] = await world.pair({ limits, onNotify: async (message) => { await gate.promise; got.push(message) } })
+    const [a, b] = await world.pair({
+      limits,
+      onNotify: async (message) => {
+        await gate.promise
+        got.push(message)
+      },
+    })
     let taken = 0
     const sent = Array.from({ length: 40 }, (_, at) => b.notify(at).then(() => taken++))
     await world.clock.advance(1000)
@@ -104,7 +126,12 @@ describe('back-pressure', () => {
   })
 
   test('one that waits for room ends with its time, its signal, the link or close, each not-sent', async () => {
-    for (const [how, code] of [['time', 'TIMEOUT'], ['signal', 'CANCELLED'], ['link', 'PEER_LOST'], ['close', 'CLOSED']] as const) {
+    for (const [how, code] of [
+      ['time', 'TIMEOUT'],
+      ['signal', 'CANCELLED'],
+      ['link', 'PEER_LOST'],
+      ['close', 'CLOSED'],
+    ] as const) {
       const world = new World()
       const gate = deferred()
       const [, b] = await world.pair({ limits, drainMs: 200, onNotify: () => gate.promise })
@@ -126,29 +153,36 @@ describe('back-pressure', () => {
 })
 
 describe('borrow', () => {
-  test.each([10, 10_000, 500_000])('with %d bytes settles when the peer has them, and then they are free', async (length) => {
-    const world = new World()
-    const got: Uint8Array[] = []
-    const [, b] = await world.pair({ onNotify: (message) => void got.push(message as Uint8Array) })
-    const bytes = new Uint8Array(length).fill(7)
-    let settled = false
-    const sent = b.notify(bytes, { borrow: true }).then(() => { settled = true })
-    await Promise.resolve()
-    expect(settled).toBe(false)
-    await world.finish(sent)
-    bytes.fill(0)
-    await world.clock.advance(50)
-    expect(got).toHaveLength(1)
-    expect(got[0]?.every((byte) => byte === 7)).toBe(true)
-    await world.end()
-  })
+  test.each([10, 10_000, 500_000])(
+    'with %d bytes settles when the peer has them, and then they are free',
+    async (length) => {
+      const world = new World()
+      const got: Uint8Array[] = []
+      const [, b] = await world.pair({ onNotify: (message) => void got.push(message as Uint8Array) })
+      const bytes = new Uint8Array(length).fill(7)
+      let settled = false
+      const sent = b.notify(bytes, { borrow: true }).then(() => {
+        settled = true
+      })
+      await Promise.resolve()
+      expect(settled).toBe(false)
+      await world.finish(sent)
+      bytes.fill(0)
+      await world.clock.advance(50)
+      expect(got).toHaveLength(1)
+      expect(got[0]?.every((byte) => byte === 7)).toBe(true)
+      await world.end()
+    },
+  )
 
   test('does not settle while the peer reads nothing', async () => {
     const world = new World()
     const [, b] = await world.pair({})
     world.pipe[1].stalled = true
     let settled = false
-    const sent = b.notify(new Uint8Array(5000), { borrow: true }).then(() => { settled = true })
+    const sent = b.notify(new Uint8Array(5000), { borrow: true }).then(() => {
+      settled = true
+    })
     await world.clock.advance(1000)
     expect(settled).toBe(false)
     world.pipe[1].release()
@@ -173,12 +207,19 @@ test('one at a time holds across sessions: the next starts when the last has ret
   const world = new World()
   const gate = deferred()
   const got: unknown[] = []
-  const [a, b] = await world.pair({ onNotify: async (message) => { got.push(message); await gate.promise } })
+  const [a, b] = await world.pair({
+    onNotify: async (message) => {
+      got.push(message)
+      await gate.promise
+    },
+  })
   await b.notify('old session')
   await world.clock.settle()
   world.pipe[0].destroy()
   await world.finish(Promise.all([a.paired(), b.paired()]))
-  await world.finish(Promise.all([a.state === 'paired' ? undefined : a.paired(), b.state === 'paired' ? undefined : b.paired()]))
+  await world.finish(
+    Promise.all([a.state === 'paired' ? undefined : a.paired(), b.state === 'paired' ? undefined : b.paired()]),
+  )
   while (b.state !== 'paired' || a.state !== 'paired') await world.clock.advance(10)
   await b.notify('new session')
   await world.clock.advance(100)

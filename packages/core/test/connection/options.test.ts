@@ -54,7 +54,10 @@ describe('a wrong option is a TypeError that names it', () => {
     [{ limits: { handlersMax: 0 } }, /^limits\.handlersMax must be a whole number from 1 to 4096, not 0/],
     [{ limits: { fragmentBytes: 100 } }, /^limits\.fragmentBytes/],
     [{ limits: { messageBytesMax: 1.5 } }, /^limits\.messageBytesMax/],
-    [{ limits: { messageBytesMax: 1000, reassemblyBytesMax: 10 } }, /^limits\.reassemblyBytesMax .*limits\.messageBytesMax/],
+    [
+      { limits: { messageBytesMax: 1000, reassemblyBytesMax: 10 } },
+      /^limits\.reassemblyBytesMax .*limits\.messageBytesMax/,
+    ],
     [{ limits: { messageByteMax: 5 } }, /^Unknown limit 'messageByteMax'; did you mean 'messageBytesMax'\?/],
     [{ queryTimeout: 5 }, /^Unknown option 'queryTimeout'; did you mean 'queryTimeoutMs'\?/],
     [{ onquery: () => 1 }, /^Unknown option 'onquery'; did you mean 'onQuery'\?/],
@@ -143,7 +146,11 @@ test('the secret is in no inspect, stats, error or log, also when the logger rec
   seen.push(await failure(a.query({ secret: Number.NaN })), await failure(wrong.query(1)))
   await world.clock.advance(10_000)
   for (const connection of [a, b, wrong]) {
-    seen.push(inspect(connection, { depth: Infinity, showHidden: true, getters: true }), connection.stats(), connection.peer)
+    seen.push(
+      inspect(connection, { depth: Infinity, showHidden: true, getters: true }),
+      connection.stats(),
+      connection.peer,
+    )
   }
   try {
     new Connection({ transport, secret: [secret] as never })
@@ -157,7 +164,12 @@ test('the secret is in no inspect, stats, error or log, also when the logger rec
   }
   await world.end()
   expect(world.logs.length).toBeGreaterThan(5)
-  const text = inspect([seen, world.logs], { depth: Infinity, showHidden: true, maxArrayLength: Infinity, maxStringLength: Infinity })
+  const text = inspect([seen, world.logs], {
+    depth: Infinity,
+    showHidden: true,
+    maxArrayLength: Infinity,
+    maxStringLength: Infinity,
+  })
   expect(text).not.toContain('correct-horse')
   const bytes = [...Buffer.from(secret)].join(', ')
   expect(text).not.toContain(bytes)

@@ -89,7 +89,11 @@ describe('arrives as it was sent', () => {
   })
 
   test('megabytes, joined, split and byte by byte', async () => {
-    for (const [chunkBytes, length] of [[Infinity, 3_000_000], [1000, 300_000], [1, 20_000]] as const) {
+    for (const [chunkBytes, length] of [
+      [Infinity, 3_000_000],
+      [1000, 300_000],
+      [1, 20_000],
+    ] as const) {
       const world = new World()
       world.address.chunkBytes = chunkBytes
       const [a] = await world.pair(echo)

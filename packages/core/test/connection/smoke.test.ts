@@ -5,7 +5,16 @@ import { MemoryAddress } from './memory.js'
 test('two connections of the same program pair, ask each other and end', async () => {
   const address = new MemoryAddress()
   const make = () =>
-    new Connection({ transport: address.transport(), secret: 's', onQuery: (q) => (q === 'hello' ? 'world' : q), logger: { error: (...a) => { console.error(...a) } } })
+    new Connection({
+      transport: address.transport(),
+      secret: 's',
+      onQuery: (q) => (q === 'hello' ? 'world' : q),
+      logger: {
+        error: (...a) => {
+          console.error(...a)
+        },
+      },
+    })
   const a = make()
   const b = make()
   await Promise.all([a.connect(), b.connect()])
@@ -14,7 +23,11 @@ test('two connections of the same program pair, ask each other and end', async (
   const big = new Uint8Array(3_000_000).map((_, i) => i * 7)
   expect(Buffer.compare((await b.query(big)) as Uint8Array, big)).toBe(0)
   expect(await a.query({ a: [1, null, 'x'] })).toEqual({ a: [1, null, 'x'] })
-  await Promise.all(Array.from({ length: 5000 }, async (_, i) => { expect(await a.query(`q${i}`)).toBe(`q${i}`) }))
+  await Promise.all(
+    Array.from({ length: 5000 }, async (_, i) => {
+      expect(await a.query(`q${i}`)).toBe(`q${i}`)
+    }),
+  )
   await Promise.all([a.close(), b.close()])
   expect(a.state).toBe('closed')
 })
