@@ -38,7 +38,10 @@ if (isOther) {
   await assert.rejects(call, (error) => isPairlinkError(error, 'PEER_LOST') && error.delivery !== 'not-sent')
 
   // Now there is no peer. A call fails at once, or waits for the next one within its timeout.
-  await assert.rejects(connection.call('pid'), (error) => isPairlinkError(error, 'NOT_CONNECTED') && error.delivery === 'not-sent')
+  await assert.rejects(
+    connection.call('pid'),
+    (error) => isPairlinkError(error, 'NOT_CONNECTED') && error.delivery === 'not-sent',
+  )
   const waiting = connection.call('pid', undefined, { whenApart: 'wait' })
   const second = startOther()
   assert.equal(await waiting, second.pid)

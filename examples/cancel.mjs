@@ -39,7 +39,9 @@ abort.abort()
 await assert.rejects(call, (error) => isPairlinkError(error, 'CANCELLED') && error.delivery !== 'not-sent')
 
 // A time limit works in the same way: the caller gets TIMEOUT, and the handler is told to stop.
-await assert.rejects(connection.call('slow', undefined, { timeoutMs: 20 }), (error) => isPairlinkError(error, 'TIMEOUT'))
+await assert.rejects(connection.call('slow', undefined, { timeoutMs: 20 }), (error) =>
+  isPairlinkError(error, 'TIMEOUT'),
+)
 
 await hasStopped
 await connection.close()

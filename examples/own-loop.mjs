@@ -68,11 +68,14 @@ class Driver {
     })
   }
 
-  /** Bytes came in, or a timer rang, or something was asked: read the events to the end, then take what is to be written. */
+  /** After bytes, a timer or a command: reads events and takes what is to be written, until there is neither. */
   turn() {
-    for (let event = this.link.poll(); event !== undefined; event = this.link.poll()) this.#event(event)
     const chunks = []
-    this.link.takeWrite(256 * 1024, now, chunks)
+    for (let before = -1; before < chunks.length; ) {
+      before = chunks.length
+      for (let event = this.link.poll(); event !== undefined; event = this.link.poll()) this.#event(event)
+      this.link.takeWrite(256 * 1024, now, chunks)
+    }
     return chunks
   }
 
@@ -149,7 +152,15 @@ exchange()
 assert.equal(dialer.link.state, 'open')
 assert.equal(listener.link.state, 'open')
 
-const slot = dialer.session.query(utf8.encode('shout'), CONTENT.TEXT, utf8.encode('hello'), 'own', now + 5000, true, now)
+const slot = dialer.session.query(
+  utf8.encode('shout'),
+  CONTENT.TEXT,
+  utf8.encode('hello'),
+  'own',
+  now + 5000,
+  true,
+  now,
+)
 assert.ok(slot >= 0)
 exchange()
 assert.deepEqual(dialer.answers, ['HELLO'])

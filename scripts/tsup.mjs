@@ -3,12 +3,15 @@
 
 /**
  * @param {Record<string, string>} entry
- * @param {Partial<import('tsup').Options>} [more]
+ * @param {{ imports?: Record<string, string>, conditional?: Record<string, string>, bundled?: RegExp[] }} [more] `imports`: what the package's own `#` names mean
+ * to whoever calls `require`, which is always Node.js or like it; ES modules leave them to the conditions of the loader.
+ * `conditional`: the entries that those conditions choose from.
+ * `bundled`: development dependencies that become part of the files that use them
  * @returns {import('tsup').Options[]}
  */
-export function packageBuild(entry, more = {}) {
+export function packageBuild(entry, { imports = {}, conditional = {}, bundled = [] } = {}) {
   return /** @type {const} */ (['esm', 'cjs']).map((format) => ({
-    entry,
+    entry: format === 'esm' ? { ...entry, ...conditional } : entry,
     format,
     outDir: `dist/${format}`,
     outExtension: () => ({ js: '.js' }),
@@ -18,8 +21,12 @@ export function packageBuild(entry, more = {}) {
     treeshake: false,
     sourcemap: false,
     dts: false,
+    clean: true,
     silent: true,
-    external: [/^node:/, ...(more.external ?? [])],
-    ...(more.noExternal === undefined ? {} : { noExternal: more.noExternal }),
+    external: [/^node:/, ...(format === 'esm' ? Object.keys(imports) : [])],
+    noExternal: bundled,
+    esbuildOptions: (options) => {
+      if (format === 'cjs') options.alias = imports
+    },
   }))
 }

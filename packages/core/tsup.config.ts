@@ -1,12 +1,13 @@
 import { packageBuild } from '../../scripts/tsup.mjs'
 
 export default packageBuild(
+  { index: 'src/index.ts', 'protocol/index': 'src/protocol/index.ts' },
   {
-    index: 'src/index.ts',
-    'protocol/index': 'src/protocol/index.ts',
-    'runtime.node': 'src/connection/runtime.node.ts',
-    'runtime.default': 'src/connection/runtime.default.ts',
+    imports: { '#runtime': './src/connection/runtime.node.ts' },
+    conditional: {
+      'runtime.node': 'src/connection/runtime.node.ts',
+      'runtime.default': 'src/connection/runtime.default.ts',
+    },
+    bundled: [/^@noble\//],
   },
-  // The runtime is chosen by the condition of whoever loads the package; what only the default one needs is bundled into it.
-  { external: ['#runtime'], noExternal: [/^@noble\//] },
 )

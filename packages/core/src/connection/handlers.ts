@@ -209,8 +209,8 @@ export class HandlerRunner {
       this.#session.fail(running.id, FAIL_REASON.HANDLER, code, messageOf(error), content, bytes, this.#shared.now())
       return
     }
-    if (running.isOver && isPairlinkError(error)) {
-      // It was told to stop and stopped by throwing what it was told, as it should: nothing to log.
+    if (running.isOver && (isPairlinkError(error) || isAbortError(error))) {
+      // It was told to stop and stopped by throwing that, or what Node makes of its signal: as it should, and nothing to log.
       this.#fail(running.id, FAIL_REASON.EXPIRED, '', '')
       return
     }
@@ -235,6 +235,10 @@ export class HandlerRunner {
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+}
+
+function isAbortError(error: unknown): boolean {
+  return textOf(() => (error instanceof Error ? error.name : '')) === 'AbortError'
 }
 
 function messageOf(error: unknown): string {

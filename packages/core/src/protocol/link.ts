@@ -248,7 +248,7 @@ export class Link {
 
   /** Listener, after `proven`: welcomes the dialer into `session` as the claim was judged. @throws MisuseError in any other state */
   welcome(session: Session, judgement: Extract<Judgement, { verdict: 'resume' | 'fresh' }>, now: number): void {
-    this.#require('write welcome')
+    this.#permit('write welcome')
     this.#setNow(now)
     const body = encodeWelcome(judgement.welcome)
     const { hash, utf8, key } = this.#options
@@ -263,7 +263,7 @@ export class Link {
 
   /** Listener, before the link is open: says why not, and ends. @throws MisuseError in any other state */
   refuse(reason: RefuseReason, text: string, retryInMs = 0): void {
-    this.#require('write refuse')
+    this.#permit('write refuse')
     this.#refuse(reason, text, retryInMs)
   }
 
@@ -303,7 +303,7 @@ export class Link {
     if (this.#session !== undefined) this.#session.now = now
   }
 
-  #require(cause: LinkCause): void {
+  #permit(cause: LinkCause): void {
     if (nextState(this.#state, cause) === undefined) throw new MisuseError(`Cannot ${cause} in state ${this.#state}`)
   }
 

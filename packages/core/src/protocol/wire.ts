@@ -64,11 +64,6 @@ export type RefuseReason = keyof typeof REFUSE_REASON
 /** Why a side closes; the table is closed, and what failed inside a process stays at home. */
 export const CLOSE_CODE = { done: 0, goingAway: 1 } as const
 
-/** True for the kinds that are counted, kept until acknowledged, and replayed. */
-export function isSequenced(kind: number): boolean {
-  return kind >= KIND.QUERY && kind <= KIND.NOTIFY
-}
-
 export function readU16(bytes: Uint8Array, at: number): number {
   return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
 }

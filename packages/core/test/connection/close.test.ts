@@ -44,7 +44,9 @@ const states: [string, (world: World) => Promise<Connection>][] = [
   [
     'meeting with a failed try behind it',
     async (world) => {
-      world.address.accept = (pipe) => { pipe.destroy() }
+      world.address.accept = (pipe) => {
+        pipe.destroy()
+      }
       const a = world.make()
       a.connect().catch(() => undefined)
       await world.clock.settle()
@@ -105,7 +107,8 @@ describe('in every state', () => {
     test(`${name}: afterwards connect, paired, calls and notifications are CLOSED`, async () => {
       const world = new World()
       const a = await reach(world)
-      const attempts = () => [a.connect(), a.paired(), a.query(1), a.call('x'), a.notify(1), a.query(1, { whenApart: 'wait' })].map(failure)
+      const attempts = () =>
+        [a.connect(), a.paired(), a.query(1), a.call('x'), a.notify(1), a.query(1, { whenApart: 'wait' })].map(failure)
       const closing = a.close()
       const during = attempts()
       await world.finish(closing)
@@ -137,14 +140,22 @@ describe('in every state', () => {
     const listen: Transport['listen'] = async (accept, signal) => {
       const listener = await transport.listen(accept, signal)
       if (listener === 'taken') return listener
-      return { ...listener, close: async () => { await gate.promise; await listener.close() } }
+      return {
+        ...listener,
+        close: async () => {
+          await gate.promise
+          await listener.close()
+        },
+      }
     }
     const a = world.make({ transport: { ...transport, listen } })
     const waiting = failure(a.connect({ timeoutMs: 10 }))
     await world.clock.advance(11)
     await waiting
     let closed = false
-    const closing = a.close().then(() => { closed = true })
+    const closing = a.close().then(() => {
+      closed = true
+    })
     await world.clock.settle()
     expect(closed).toBe(false)
     gate.resolve(undefined)
@@ -157,7 +168,15 @@ describe('in every state', () => {
     const transport = world.address.transport()
     const listen: Transport['listen'] = async (accept, signal) => {
       const listener = await transport.listen(accept, signal)
-      return listener === 'taken' ? listener : { ...listener, close: () => { world.address.accept = undefined; return Promise.reject(new Error('stuck')) } }
+      return listener === 'taken'
+        ? listener
+        : {
+            ...listener,
+            close: () => {
+              world.address.accept = undefined
+              return Promise.reject(new Error('stuck'))
+            },
+          }
     }
     const a = world.make({ transport: { ...transport, listen } })
     const waiting = failure(a.connect({ timeoutMs: 10 }))
@@ -175,7 +194,10 @@ describe('in every state', () => {
     const world = new World()
     const [a] = await world.pair(echo)
     for (let at = 0; at < 5; at++) takePipe(world.address.connect())
-    await world.make({ secret: 'wrong' }).connect().catch(() => undefined)
+    await world
+      .make({ secret: 'wrong' })
+      .connect()
+      .catch(() => undefined)
     await world.finish(a.close())
     await world.clock.settle()
     await world.end()
@@ -190,6 +212,9 @@ describe('in every state', () => {
     pipe.write([new Uint8Array([0x50, 0x4c, 0x4e, 0x4b, 9, 0, 0, 100])])
     await world.clock.settle()
     await world.finish(a.close(), 1100)
+    await world.clock.settle()
+    expect(world.clock.pending).toBe(0)
+    pipe.destroy()
     await world.clock.settle()
     world.expectNothingLeft()
   })
@@ -234,7 +259,15 @@ describe('with calls in flight', () => {
   test('a handler that is still running may ask its caller, who is closing', async () => {
     const world = new World()
     const gate = deferred()
-    const [, b] = await world.pair({ onQuery: async (_, context) => { await gate.promise; return context.query('back') } }, { onQuery: () => 'answered while closing' })
+    const [, b] = await world.pair(
+      {
+        onQuery: async (_, context) => {
+          await gate.promise
+          return context.query('back')
+        },
+      },
+      { onQuery: () => 'answered while closing' },
+    )
     const asked = b.query(1)
     await world.clock.settle()
     const closing = b.close()
@@ -249,7 +282,12 @@ describe('with calls in flight', () => {
   test('crossing: both close at once, both settle everything', async () => {
     for (let ticks = 0; ticks < 20; ticks++) {
       const world = new World()
-      const [a, b] = await world.pair({ onQuery: async (query) => { await Promise.resolve(); return query } })
+      const [a, b] = await world.pair({
+        onQuery: async (query) => {
+          await Promise.resolve()
+          return query
+        },
+      })
       const asked = Promise.all([a.query(1), b.query(2), a.query(3), b.query(4)])
       const first = a.close()
       for (let at = 0; at < ticks; at++) await Promise.resolve()
@@ -265,7 +303,15 @@ describe('with calls in flight', () => {
     for (const closer of ['asker', 'answerer'] as const) {
       const world = new World()
       let signal: AbortSignal | undefined
-      const [a, b] = await world.pair({ drainMs: 1000, queryTimeoutMs: Infinity, reconnect: false, onQuery: (_, context) => { signal = context.signal; return new Promise(() => undefined) } })
+      const [a, b] = await world.pair({
+        drainMs: 1000,
+        queryTimeoutMs: Infinity,
+        reconnect: false,
+        onQuery: (_, context) => {
+          signal = context.signal
+          return new Promise(() => undefined)
+        },
+      })
       const asked = failure(b.query(1))
       await world.clock.advance(50)
       const closing = (closer === 'asker' ? b : a).close()
@@ -320,7 +366,12 @@ describe('with calls in flight', () => {
 describe('called from within', () => {
   test('a handler: its answer still arrives', async () => {
     const world = new World()
-    const a = world.make({ onQuery: () => { void a.close(); return 'goodbye' } })
+    const a = world.make({
+      onQuery: () => {
+        void a.close()
+        return 'goodbye'
+      },
+    })
     await a.connect({ until: 'started' })
     const b = world.make()
     await b.connect()
@@ -331,7 +382,13 @@ describe('called from within', () => {
 
   test('a handler that awaits it waits for itself, at most drainMs', async () => {
     const world = new World()
-    const a = world.make({ drainMs: 300, onQuery: async () => { await a.close(); return 'too late' } })
+    const a = world.make({
+      drainMs: 300,
+      onQuery: async () => {
+        await a.close()
+        return 'too late'
+      },
+    })
     await a.connect({ until: 'started' })
     const b = world.make()
     await b.connect()
@@ -341,25 +398,34 @@ describe('called from within', () => {
     await world.end()
   })
 
-  test.each(['state', 'listening', 'paired', 'apart', 'refused', 'closed'] as const)('a listener of %s', async (name) => {
-    const world = new World()
-    const [a, b] = [world.make(echo), world.make(echo)]
-    let closing: Promise<void> | undefined
-    a.on(name, () => { closing ??= a.close() })
-    const started = a.connect({ until: 'started' }).catch(() => undefined)
-    await world.clock.settle()
-    if (name === 'refused') await world.make({ secret: 'wrong' }).connect().catch(() => undefined)
-    const meeting = b.connect().catch(() => undefined)
-    await world.clock.settle()
-    if (name === 'apart') world.pipe[0].destroy()
-    if (name === 'closed') void a.close()
-    await world.finish(a.closed)
-    await closing
-    await started
-    expect(a.state).toBe('closed')
-    await world.end()
-    await meeting
-  })
+  test.each(['state', 'listening', 'paired', 'apart', 'refused', 'closed'] as const)(
+    'a listener of %s',
+    async (name) => {
+      const world = new World()
+      const [a, b] = [world.make(echo), world.make(echo)]
+      let closing: Promise<void> | undefined
+      a.on(name, () => {
+        closing ??= a.close()
+      })
+      const started = a.connect({ until: 'started' }).catch(() => undefined)
+      await world.clock.settle()
+      if (name === 'refused')
+        await world
+          .make({ secret: 'wrong' })
+          .connect()
+          .catch(() => undefined)
+      const meeting = b.connect().catch(() => undefined)
+      await world.clock.settle()
+      if (name === 'apart') world.pipe[0].destroy()
+      if (name === 'closed') void a.close()
+      await world.finish(a.closed)
+      await closing
+      await started
+      expect(a.state).toBe('closed')
+      await world.end()
+      await meeting
+    },
+  )
 
   test('onNotify', async () => {
     const world = new World()
@@ -399,7 +465,12 @@ test('closed resolves for a connection that ends by itself, and never rejects', 
 
 test('nobody who listens to nothing gets an unhandled rejection', async () => {
   const world = new World()
-  const [a, b] = await world.pair({ onQuery: () => { throw new Error('x') }, onNotify: () => Promise.reject(new Error('y')) })
+  const [a, b] = await world.pair({
+    onQuery: () => {
+      throw new Error('x')
+    },
+    onNotify: () => Promise.reject(new Error('y')),
+  })
   await b.notify(1)
   await b.query(1).catch(() => undefined)
   world.pipe[0].destroy()

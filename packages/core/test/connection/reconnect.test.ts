@@ -91,6 +91,8 @@ describe('after a loss', () => {
   })
 })
 
+test.todo('a peer that dials anew before its loss was noticed here is told as apart, then paired')
+
 describe('reconnect: false', () => {
   test('closes after a loss, with its error', async () => {
     const world = new World()

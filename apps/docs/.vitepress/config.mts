@@ -1,0 +1,28 @@
+import { defineConfig } from 'vitepress'
+
+const guide = [
+  { text: 'Start', link: '/start' },
+  { text: 'API', link: '/api' },
+  { text: 'Errors', link: '/errors' },
+]
+const depth = [
+  { text: 'Transports', link: '/transports' },
+  { text: 'Your own event loop', link: '/event-loop' },
+  { text: 'How it is tested', link: '/tests' },
+]
+
+export default defineConfig({
+  title: 'pairlink',
+  description: 'Two processes of one program find each other, prove one secret, and ask each other.',
+  cleanUrls: true,
+  ignoreDeadLinks: false,
+  themeConfig: {
+    nav: guide,
+    sidebar: [
+      { text: 'Guide', items: guide },
+      { text: 'In depth', items: depth },
+    ],
+    outline: [2, 3],
+    search: { provider: 'local' },
+  },
+})

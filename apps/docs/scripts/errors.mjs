@@ -1,0 +1,39 @@
+// Writes errors.md from the table of errors in @pairlink/core: one heading for each code, so that each has an anchor.
+import { writeFileSync } from 'node:fs'
+import { ERRORS } from '@pairlink/core'
+
+const intro = `# Errors
+
+<!-- Made by scripts/errors.mjs from the table of errors in @pairlink/core. A change here would be lost. -->
+
+A wrong argument is a \`TypeError\`, at once. Everything else that fails is a \`PairlinkError\`. Look at its \`code\`, which stays the
+same from release to release. The message is for people and may change.
+
+\`\`\`js
+import { isPairlinkError } from '@pairlink/core'
+
+try {
+  await connection.call('add', { a: 1, b: 2 })
+} catch (error) {
+  if (!isPairlinkError(error, 'PEER_LOST')) throw error
+  if (error.delivery === 'not-sent') {
+    // The other side surely did not get it: it is safe to call again.
+  }
+}
+\`\`\`
+
+| property | meaning |
+| --- | --- |
+| \`code\` | One of the codes below. |
+| \`delivery\` | Of calls: \`'not-sent'\` (the other side surely did not get it), \`'delivered'\` (it has it; its handler may not have run), \`'unknown'\` (the rest). |
+| \`remoteCode\` | Of \`REMOTE\`: the code of the \`QueryError\`, or the name of the error that the handler threw. |
+| \`data\` | Of \`REMOTE\`: the data of the \`QueryError\`. |
+| \`cause\` | What lies behind it, where that is known. |
+
+\`isPairlinkError(error, code?)\` also knows the errors of another copy of the package, where \`instanceof\` does not.
+`
+
+const sections = Object.entries(ERRORS).map(
+  ([code, { cause, remedy }]) => `## ${code} {#${code}}\n\n**What happened.** ${cause}\n\n**What to do.** ${remedy}\n`,
+)
+writeFileSync(new URL('../errors.md', import.meta.url), [intro, ...sections].join('\n'))

@@ -1,0 +1,229 @@
+// Packs every package, installs the tarballs in empty folders outside the workspace, and uses them as people do: TypeScript as
+// ES module and CommonJS, plain require, Jest, a Vite build for browsers, and the program of the README. No network is used;
+// the tools are run by path from the workspace.
+import assert from 'node:assert/strict'
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { publishedPackages } from './packages.mjs'
+import { bin, root } from './setup.mjs'
+
+const work = mkdtempSync(join(tmpdir(), 'pairlink-tarballs-'))
+const env = { ...process.env, npm_config_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false' }
+let count = 0
+
+try {
+  const tarballs = pack()
+  const app = install('app', { type: 'module' }, tarballs)
+  const readme = readmeProgram()
+  await check('the program of the README, as ES module', () => runTwice(app, 'peer.mjs', unique(readme, 'esm')))
+  await check('the program of the README, by require', () =>
+    runTwice(app, 'peer.cjs', unique(asCommonJs(readme), 'cjs')),
+  )
+  await check('TypeScript, as ES module', () => typeScript('ts-esm', { type: 'module' }, tarballs))
+  await check('TypeScript, as CommonJS', () => typeScript('ts-cjs', { type: 'commonjs' }, tarballs))
+  await check('both entries of core share one Link, in both formats', () => sharedClasses(app))
+  await check('Jest', () => jest(tarballs))
+  await check('a Vite build of core for browsers, without Node.js code', () => vite(app))
+  console.log(`${count} uses of the packed packages work.`)
+} catch (error) {
+  console.error(error)
+  process.exitCode = 1
+} finally {
+  rmSync(work, { recursive: true, force: true })
+}
+
+/** @param {string} title @param {() => void | Promise<void>} body */
+async function check(title, body) {
+  try {
+    await body()
+    count++
+    console.log(`ok ${title}`)
+  } catch (error) {
+    throw new Error(`failed: ${title}\n${outputOf(error)}`, { cause: error })
+  }
+}
+
+/** What a program printed before it failed. @param {any} error */
+function outputOf(error) {
+  return [error?.stdout, error?.stderr].filter(Boolean).map(String).join('\n')
+}
+
+function pack() {
+  const folder = join(work, 'tarballs')
+  mkdirSync(folder)
+  return publishedPackages().map(({ name, folder: packageFolder }) => {
+    const printed = execFileSync('npm', ['pack', '--json', '--pack-destination', folder], {
+      cwd: packageFolder,
+      env,
+      encoding: 'utf8',
+    })
+    const [{ filename, files }] = JSON.parse(printed)
+    assert(!files.some((/** @type {{ path: string }} */ file) => file.path.endsWith('.map')), `${name} has source maps`)
+    assert(
+      files.some((/** @type {{ path: string }} */ file) => file.path === 'LICENSE'),
+      `${name} has no licence`,
+    )
+    return join(folder, filename)
+  })
+}
+
+/** @param {string} name @param {object} manifest @param {string[]} tarballs */
+function install(name, manifest, tarballs) {
+  const folder = join(work, name)
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, version: '0.0.0', private: true, ...manifest }))
+  execFileSync('npm', ['install', '--offline', '--loglevel=error', ...tarballs], { cwd: folder, env, stdio: 'pipe' })
+  const installed = readdirSync(join(folder, 'node_modules')).filter((entry) => !entry.startsWith('.'))
+  assert.deepEqual(installed, ['@pairlink'], 'no package that is not ours comes along')
+  return folder
+}
+
+function readmeProgram() {
+  const [, program] = /```js\n(\/\/ peer\.mjs[^]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8')) ?? []
+  assert(program, 'the README has a program')
+  return program
+}
+
+/** Another name than `example`, so that it meets only itself. @param {string} program @param {string} tag */
+function unique(program, tag) {
+  assert(program.includes("local('example')"))
+  return program.replace("local('example')", `local('tarball-${tag}-${process.pid}')`)
+}
+
+/** @param {string} program */
+function asCommonJs(program) {
+  const [head, ...imports] = program.split('\n')
+  const rest = imports.map((line) => line.replace(/^import (\{.*\}) from ('.*')$/, 'const $1 = require($2)'))
+  const from = rest.findIndex((line) => line.startsWith('await'))
+  return [head, ...rest.slice(0, from), 'void (async () => {', ...rest.slice(from), '})()'].join('\n')
+}
+
+/** @param {string} folder @param {string} file @param {string} program */
+async function runTwice(folder, file, program) {
+  writeFileSync(join(folder, file), program)
+  const results = await Promise.all([run(folder, file), run(folder, file)])
+  for (const result of results) assert.deepEqual(result, { code: 0, output: 'world\n' })
+}
+
+/** @param {string} folder @param {string} file @returns {Promise<{ code: number | null, output: string }>} */
+function run(folder, file) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [file], { cwd: folder, timeout: 20_000, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    child.stdout.on('data', (chunk) => (output += chunk))
+    child.stderr.on('data', (chunk) => (output += chunk))
+    child.once('error', reject)
+    child.once('close', (code) => resolve({ code, output }))
+  })
+}
+
+/** @param {string} name @param {{ type: string }} manifest @param {string[]} tarballs */
+async function typeScript(name, manifest, tarballs) {
+  const folder = install(name, manifest, tarballs)
+  const compilerOptions = {
+    module: 'NodeNext',
+    target: 'ES2022',
+    strict: true,
+    outDir: 'out',
+    typeRoots: [],
+    lib: ['ES2023', 'DOM', 'ESNext.Disposable'],
+  }
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['peer.ts'] }))
+  const program = `
+    import { Connection, isPairlinkError, type ConnectionOptions } from '@pairlink/core'
+    import { Link } from '@pairlink/core/protocol'
+    import { local, unix } from '@pairlink/transport-net'
+    interface Api { add(input: { a: number; b: number }): number; now(): string }
+    const options: ConnectionOptions<Api> = {
+      transport: local('tarball-${name}-${process.pid}'),
+      secret: 's',
+      handlers: { add: ({ a, b }) => a + b, now: () => 'now' },
+    }
+    const connection = new Connection<Api>(options)
+    async function main(): Promise<void> {
+      await connection.connect()
+      const sum: number = await connection.call('add', { a: 1, b: 2 })
+      const now: string = await connection.call('now')
+      console.log(sum, now, typeof Link, unix('/x').reach, isPairlinkError(undefined))
+      await connection.close()
+    }
+    void main()
+  `
+  writeFileSync(join(folder, 'peer.ts'), program)
+  execFileSync(bin('tsc'), ['-p', '.'], { cwd: folder, stdio: 'pipe' })
+  const results = await Promise.all([run(folder, 'out/peer.js'), run(folder, 'out/peer.js')])
+  for (const result of results) assert.deepEqual(result, { code: 0, output: '3 now function user false\n' })
+}
+
+/** @param {string} folder */
+function sharedClasses(folder) {
+  writeFileSync(
+    join(folder, 'own.mjs'),
+    `
+    import { PairlinkError, isPairlinkError } from '@pairlink/core'
+    import { createRequire } from 'node:module'
+    const required = createRequire(import.meta.url)('@pairlink/core')
+    if (required.PairlinkError === PairlinkError) throw new Error('expected two formats')
+    if (!isPairlinkError(new required.PairlinkError('CLOSED', 'x'), 'CLOSED')) throw new Error('not known across formats')
+  `,
+  )
+  execFileSync(process.execPath, ['own.mjs'], { cwd: folder, stdio: 'pipe' })
+  for (const format of ['esm', 'cjs']) {
+    const dist = join(folder, 'node_modules', '@pairlink', 'core', 'dist', format)
+    const files = readdirSync(dist, { recursive: true })
+      .map(String)
+      .filter((file) => file.endsWith('.js'))
+    const withLink = files.filter((file) => /class Link\b|Link = class/.test(readFileSync(join(dist, file), 'utf8')))
+    assert.equal(withLink.length, 1, `${format}: class Link is in ${withLink.join(', ')}`)
+  }
+}
+
+/** @param {string[]} tarballs */
+function jest(tarballs) {
+  const folder = install('jest', { type: 'commonjs' }, tarballs)
+  writeFileSync(
+    join(folder, 'pair.test.js'),
+    `
+    const { Connection } = require('@pairlink/core')
+    const { local } = require('@pairlink/transport-net')
+    test('two connections pair', async () => {
+      const make = () => new Connection({ transport: local('tarball-jest-${process.pid}'), secret: 's', onQuery: (q) => q, logger: { error() {} } })
+      const [a, b] = [make(), make()]
+      await Promise.all([a.connect(), b.connect()])
+      expect(await a.query('hello')).toBe('hello')
+      expect(Array.from(await b.query(Buffer.from([1, 2, 3])))).toEqual([1, 2, 3])
+      expect(await b.query({ deep: [1] })).toEqual({ deep: [1] })
+      await Promise.all([a.close(), b.close()])
+    })
+  `,
+  )
+  execFileSync(
+    process.execPath,
+    [join(root, 'node_modules', 'jest', 'bin', 'jest.js'), '--rootDir', folder, '--watchman=false'],
+    { cwd: folder, stdio: 'pipe' },
+  )
+}
+
+/** @param {string} folder */
+function vite(folder) {
+  writeFileSync(join(folder, 'index.html'), '<script type="module" src="/main.js"></script>')
+  writeFileSync(
+    join(folder, 'main.js'),
+    "import { Connection } from '@pairlink/core'\nglobalThis.pairlink = Connection\n",
+  )
+  const viteBin = join(dirname(dirname(bin('vite'))), 'vite', 'bin', 'vite.js')
+  execFileSync(process.execPath, [viteBin, 'build', '--minify=false', '--logLevel=error'], {
+    cwd: folder,
+    stdio: 'pipe',
+  })
+  const assets = join(folder, 'dist', 'assets')
+  const code = readdirSync(assets)
+    .map((file) => readFileSync(join(assets, file), 'utf8'))
+    .join('\n')
+  assert.match(code, /PAIR_BUSY/, 'the bundle has the Connection')
+  for (const pattern of [/["']node:/, /\brequire\(/, /\bprocess\./, /\bBuffer\b/, /__vite-browser-external/]) {
+    assert.doesNotMatch(code, pattern, `the bundle has ${pattern}`)
+  }
+}
