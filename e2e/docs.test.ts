@@ -35,7 +35,8 @@ function members(file: string, type: string, kind: 'method' | 'property' | 'all'
     for (const member of node.members) {
       const { name } = member
       const isMethod = ts.isMethodDeclaration(member) || ts.isMethodSignature(member)
-      if (name === undefined || ts.isPrivateIdentifier(name) || (kind !== 'all' && (kind === 'method') !== isMethod)) continue
+      if (name === undefined || ts.isPrivateIdentifier(name) || (kind !== 'all' && (kind === 'method') !== isMethod))
+        continue
       names.push(ts.isComputedPropertyName(name) ? 'asyncDispose' : name.getText(source))
     }
   })
@@ -66,7 +67,10 @@ describe('the API page', () => {
     ['Properties', members(CONNECTION, 'Connection', 'property')],
     ['Events', members(CONNECTION, 'ConnectionEvents')],
     ['Stats', members(CONNECTION, 'ConnectionStats')],
-    ['Options of connect', [...members('connection/waiters.ts', 'ConnectOptions'), ...members('connection/waiters.ts', 'PairedOptions')]],
+    [
+      'Options of connect',
+      [...members('connection/waiters.ts', 'ConnectOptions'), ...members('connection/waiters.ts', 'PairedOptions')],
+    ],
     ['Options of a call', [...members(HANDLERS, 'CallOptions'), ...members(HANDLERS, 'NotifyOptions')]],
     ['Context of a handler', members(HANDLERS, 'Context')],
   ])('%s: names what there is, and nothing else', (heading, names) => {
@@ -101,7 +105,12 @@ describe('the API page', () => {
       reconnect: '`{ maxRetries: 0, delayMs: 1000 }`',
     }
     expect(settings.reconnect).toEqual({ maxRetries: 0, delayMs: 1000 })
-    expect([settings.onQuery, settings.onNotify, settings.handlers.size, settings.about.length]).toEqual([undefined, undefined, 0, 0])
+    expect([settings.onQuery, settings.onNotify, settings.handlers.size, settings.about.length]).toEqual([
+      undefined,
+      undefined,
+      0,
+      0,
+    ])
     for (const [name, [written = '']] of tablesUnder('Options')) {
       const expected = special[name] ?? (settings as unknown as Record<string, unknown>)[name]
       expect({ [name]: value(written) }).toEqual({ [name]: expected })

@@ -12,6 +12,7 @@ const RUNS: Record<string, { processes: 1 | 2; prints?: string }> = {
   'apart.mjs': { processes: 1, prints: 'done' },
   'cancel.mjs': { processes: 2, prints: 'done' },
   'demo.mjs': { processes: 1 },
+  'errors.mjs': { processes: 1, prints: 'done' },
   'named-calls.mjs': { processes: 2, prints: 'done' },
   'notifications.mjs': { processes: 2, prints: 'done' },
   'own-loop.mjs': { processes: 1, prints: 'done' },

@@ -27,6 +27,7 @@ const connection = new Connection({
 connection.on('apart', ({ error }) => report({ event: 'apart', error: error?.code }))
 await connection.connect()
 report({ event: 'paired', pid: process.pid })
+const before = memory('VmRSS')
 
 await go()
 {
@@ -46,8 +47,6 @@ await go()
 
 await go()
 {
-  globalThis.gc?.()
-  const before = memory('VmRSS')
   const sent = pattern(bytes, process.pid)
   const expected = await sha256(sent)
   let finished = false

@@ -16,6 +16,7 @@ export default defineConfig({
   description: 'Two processes of one program find each other, prove one secret, and ask each other.',
   cleanUrls: true,
   ignoreDeadLinks: false,
+  markdown: { languageAlias: { mjs: 'javascript', mts: 'typescript' } },
   themeConfig: {
     nav: guide,
     sidebar: [

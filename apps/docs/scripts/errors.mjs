@@ -9,18 +9,7 @@ const intro = `# Errors
 A wrong argument is a \`TypeError\`, at once. Everything else that fails is a \`PairlinkError\`. Look at its \`code\`, which stays the
 same from release to release. The message is for people and may change.
 
-\`\`\`js
-import { isPairlinkError } from '@pairlink/core'
-
-try {
-  await connection.call('add', { a: 1, b: 2 })
-} catch (error) {
-  if (!isPairlinkError(error, 'PEER_LOST')) throw error
-  if (error.delivery === 'not-sent') {
-    // The other side surely did not get it: it is safe to call again.
-  }
-}
-\`\`\`
+<<< @/../../examples/errors.mjs
 
 | property | meaning |
 | --- | --- |

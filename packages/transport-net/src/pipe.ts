@@ -16,9 +16,14 @@ type OnRead = (bytesRead: number, buffer: Uint8Array) => boolean
 /** The pipe of an accepted socket, which must have been made with `allowHalfOpen`. */
 export function acceptedPipe(socket: Socket): Pipe {
   return new SocketPipe(socket, (sink) => {
-    socket.on('data', (chunk: Buffer) => {
+    // Taken where they come in and not as 'data': after a failed write the stream drops what is read, and the peer's last
+    // words with it.
+    const push = socket.push.bind(socket)
+    socket.push = (chunk: Buffer | null) => {
+      if (chunk === null) return push(null)
       sink.bytes(chunk, false)
-    })
+      return true
+    }
   })
 }
 
@@ -62,6 +67,14 @@ class SocketPipe implements Pipe {
     socket.on('error', (error) => {
       this.#error ??= error
     })
+    // A write fails when the peer has gone, and Node then destroys the socket with what it has not read yet: the peer's last
+    // words. One whole turn of the loop reads all that a socket can hold.
+    const destroy = socket.destroy.bind(socket)
+    socket.destroy = (error?: NodeJS.ErrnoException) => {
+      if (error?.syscall !== 'write') return destroy(error)
+      setImmediate(() => setImmediate(() => destroy(error)))
+      return socket
+    }
   }
 
   start(sink: PipeSink): void {

@@ -32,11 +32,27 @@ export function publish(path: string, temporary: string, mode: number): Identity
 
 /** Removes the path if it still is that file. A successor's socket, or anything else, stays. */
 export function withdraw(path: string, identity: Identity): void {
+  if (isSame(published.get(path), identity)) {
+    published.delete(path)
+    if (published.size === 0) process.off('exit', withdrawAll)
+  }
   try {
     if (isSame(socketAt(path), identity)) unlinkSync(path)
   } catch {
     // Something else lies there now, or the directory has gone: not ours to touch.
   }
+}
+
+/** What is to be removed when the process ends without closing, by `process.exit` or because nothing keeps it alive. */
+const published = new Map<string, Identity>()
+const withdrawAll = (): void => {
+  for (const [path, identity] of published) withdraw(path, identity)
+}
+
+/** Removes the path also when the process ends by itself. A killed one cannot. */
+export function withdrawAtExit(path: string, identity: Identity): void {
+  if (published.size === 0) process.on('exit', withdrawAll)
+  published.set(path, identity)
 }
 
 /** Resolves when nothing of the server is left but the sockets that it has accepted. */

@@ -10,7 +10,7 @@ import { resolve } from 'node:path'
 import { PairlinkError, type Listener, type Pipe, type Reach, type Transport } from '@pairlink/core'
 import { addressInvalid, checkDirectory, checkLength, isSame, socketAt, type Identity } from './address.js'
 import { acceptedPipe, dialPipe } from './pipe.js'
-import { closeServer, publish, temporaryName, withdraw } from './publish.js'
+import { closeServer, publish, temporaryName, withdraw, withdrawAtExit } from './publish.js'
 
 export interface UnixOptions {
   /** Who may dial, as a file mode: 0o600 by default, this user alone. */
@@ -110,7 +110,7 @@ export class UnixTransport implements Transport {
       return 'taken'
     }
     const temporary = temporaryName(this.#path)
-    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
       accept(acceptedPipe(socket))
     })
     await this.#bind(server, temporary)
@@ -180,6 +180,7 @@ class UnixListener implements Listener {
     this.#server = server
     this.#path = path
     this.#identity = identity
+    withdrawAtExit(path, identity)
   }
 
   close(): Promise<void> {

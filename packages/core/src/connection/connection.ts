@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The Connection: one class that a user sees. It owns the state, the pair and the promises of `connect`, and leaves the
  * rendezvous to Meeting, bytes to Pump, calls to Calls and HandlerRunner.
@@ -19,7 +20,7 @@ import {
   type Judgement,
   type LinkEnd,
   type ProtocolEvent,
-  type Refusal,
+  type RefuseReason,
   type SessionStats,
   type Side,
 } from '../protocol/index.js'
@@ -56,6 +57,12 @@ import { Waiters, type ConnectOptions, type PairedOptions } from './waiters.js'
 export type ConnectionState = 'idle' | 'meeting' | 'paired' | 'apart' | 'closing' | 'closed'
 export type Role = 'listener' | 'dialer'
 
+/**
+ * Why somebody was turned away: what a REFUSE said, or `not-pairlink` (other bytes), `silent` (no proof in time), `crowd` (too
+ * many strangers at once, and it was the oldest).
+ */
+export type RefusedReason = RefuseReason | 'not-pairlink' | 'silent' | 'crowd'
+
 export interface ConnectionEvents {
   state: { readonly now: ConnectionState; readonly before: ConnectionState }
   /** This process holds the address and waits there. */
@@ -64,7 +71,7 @@ export interface ConnectionEvents {
   /** The link is gone: without an error when the peer has said goodbye. */
   apart: { readonly error: PairlinkError | undefined }
   /** A stranger or a third process was turned away. */
-  refused: { readonly reason: string }
+  refused: { readonly reason: RefusedReason }
   closed: { readonly error: PairlinkError | undefined }
 }
 
@@ -96,6 +103,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   #state: ConnectionState = 'idle'
   #pair: Pair | undefined
+  /** Those that have said goodbye, until what was begun with them is finished. */
+  readonly #leaving = new Map<Pump, Pair>()
   #lastPeer: Id | undefined
   /** Ends the present meeting. */
   #meetingAbort: AbortController | undefined
@@ -111,7 +120,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   readonly #methodBytes = new Map<string, Uint8Array>()
 
   #closing: Promise<void> | undefined
-  #pairEnded: (() => void) | undefined
+  /** Called when the last pipe of a peer is closed, while closing. */
+  #allGone: (() => void) | undefined
   readonly #closed: Promise<PairlinkError | undefined>
   #settleClosed: (error: PairlinkError | undefined) => void = () => undefined
 
@@ -373,7 +383,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   }
 
   #canAsk(): boolean {
-    return this.#state === 'paired' && this.#pair?.isLeaving === false
+    return this.#state === 'paired'
   }
 
   #bytesOf(method: string): Uint8Array {
@@ -395,8 +405,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         this.#emitter.emit('listening', { address })
         this.#waiters.started()
       },
-      refused: (refusal, end) => {
-        this.#refused(refusal, end)
+      refused: (end) => {
+        this.#refused(end)
       },
       event: (pump, event) => {
         this.#event(pump, event)
@@ -405,7 +415,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         this.#linkEnded(pump, event)
       },
       gone: (pump) => {
-        if (this.#pairEnded !== undefined && this.#pair?.pump === pump) this.#pairEnded()
+        this.#leaving.delete(pump)
+        if (this.#pair?.pump === pump && this.#state === 'closing') this.#pair = undefined
+        if (this.#pair === undefined && this.#leaving.size === 0) this.#allGone?.()
       },
       bug: (error) => {
         this.#logger.log('error', { error }, 'a bug of pairlink, please report it')
@@ -446,7 +458,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #meet(isFirst: boolean): void {
     const abort = new AbortController()
     this.#meetingAbort = abort
-    this.#setState(isFirst ? 'meeting' : 'apart')
+    if (isFirst) this.#setState('meeting')
     const { reconnect } = this.#settings
     const maxRetries = reconnect === false || isFirst ? 0 : reconnect.maxRetries
     const delayMs = reconnect === false ? 1000 : reconnect.delayMs
@@ -493,9 +505,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     if (this.#state === 'meeting' && this.#meetingAbort !== undefined) void this.#backToIdle(undefined)
   }
 
-  #refused(refusal: Refusal | undefined, end: LinkEnd): void {
-    const reason = refusal?.reason ?? end.by
-    if (this.#state === 'closing' || this.#state === 'closed') return
+  #refused(end: LinkEnd): void {
+    const reason = refusedReason(end)
+    if (reason === undefined || this.#state === 'closing' || this.#state === 'closed') return
     this.#logger.log('debug', { reason, address: this.#shared.address }, 'a stranger was turned away')
     this.#emitter.emit('refused', { reason })
   }
@@ -504,7 +516,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   #event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
     if (isSessionEvent(event)) {
-      if (this.#pair?.pump === pump) this.#pair.event(event)
+      const pair = this.#pair?.pump === pump ? this.#pair : this.#leaving.get(pump)
+      pair?.event(event)
+      if (event.type === 'close' && this.#pair === pair) this.#goodbye(pump)
       return
     }
     switch (event.type) {
@@ -520,6 +534,16 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       default:
         event satisfies never
     }
+  }
+
+  /** The peer asks nothing more and is asked nothing more; another process may come meanwhile. */
+  #goodbye(pump: Pump): void {
+    const pair = this.#pair
+    if (pair === undefined || this.#state !== 'paired') return
+    this.#leaving.set(pump, pair)
+    this.#pair = undefined
+    this.#setState('apart')
+    this.#emitter.emit('apart', { error: undefined })
   }
 
   /** A dialer at our listener has proven the secret. */
@@ -602,60 +626,66 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   }
 
   #linkEnded(pump: Pump, event: EndedEvent): void {
+    const left = this.#leaving.get(pump)
+    if (left !== undefined) {
+      left.lose('CLOSED', 'The peer has closed')
+      // `gone` removes it, when the pipe is closed too.
+      if (this.#state === 'apart') this.#meetAgain(undefined)
+      return
+    }
     const pair = this.#pair
     if (pair?.pump !== pump) return
-    const { end } = event
-    const isClean = end.by === 'close' || pair.isLeaving
-    const error = isClean ? undefined : lossOf(end, this.#shared.address)
     if (this.#state === 'closing') {
       pair.lose('CLOSED', 'The connection was closed')
       return // `gone` tells that the pipe is closed too
     }
-    pair.lose(isClean ? 'CLOSED' : 'PEER_LOST', error?.message ?? 'The peer has closed', error)
+    const error = lossOf(event.end, this.#shared.address)
+    pair.lose('PEER_LOST', error.message, error)
     this.#pair = undefined
-    if (error !== undefined)
-      this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
-    if (this.#settings.reconnect === false) {
-      this.#setState('apart')
-      this.#emitter.emit('apart', { error })
-      void this.#end(error)
-      return
-    }
-    this.#meet(false)
+    this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
+    this.#setState('apart')
+    this.#meetAgain(error)
     this.#emitter.emit('apart', { error })
+  }
+
+  /** The link of the last peer has ended, with an error or after its goodbye. */
+  #meetAgain(error: PairlinkError | undefined): void {
+    if (this.#settings.reconnect === false) void this.#end(error)
+    else this.#meet(false)
   }
 
   // ---- the end
 
   async #close(drainMs: number): Promise<void> {
-    const pair = this.#pair
-    const before = this.#state
     this.#setState('closing')
     this.#giveUp.clear()
     this.#waiters.reject(this.#closedError())
     this.#meetingAbort?.abort(this.#closedError())
     this.#meetingAbort = undefined
-    if (before === 'paired' && pair !== undefined) await this.#drain(pair, drainMs)
+    await this.#drain(drainMs)
     await this.#finish(undefined)
   }
 
-  /** Says goodbye, and waits until the pipe is closed or the time is up. */
-  async #drain(pair: Pair, drainMs: number): Promise<void> {
-    const { clock } = this.#environment
+  /** Says goodbye, and waits until the pipes of all peers are closed or the time is up. */
+  async #drain(drainMs: number): Promise<void> {
+    const pairs = [...this.#leaving.values(), ...(this.#pair === undefined ? [] : [this.#pair])]
+    if (pairs.length === 0) return
     let timer: Timer | undefined
     await new Promise<void>((resolve) => {
-      this.#pairEnded = resolve
-      timer = clock.after(drainMs, () => {
-        pair.lose('CLOSED', 'The connection was closed before this was finished')
-        pair.pump.destroy()
+      this.#allGone = resolve
+      timer = this.#environment.clock.after(drainMs, () => {
+        for (const pair of pairs) {
+          pair.lose('CLOSED', 'The connection was closed before this was finished')
+          pair.pump.destroy()
+        }
       })
       if (!this.#isHeld) timer.unref()
-      if (pair.pump.isGone) resolve()
-      pair.pump.link.close(CLOSE_CODE.done, '', pair.isLeaving)
+      // One that is leaving already answers our goodbye with the one that it was promised when everything is done.
+      this.#pair?.pump.link.close(CLOSE_CODE.done, '', false)
       this.#turn.wake()
     })
     timer?.cancel()
-    this.#pairEnded = undefined
+    this.#allGone = undefined
   }
 
   /** The connection ends by itself, for a reason that no further try would mend. */
@@ -715,5 +745,23 @@ function lossOf(end: LinkEnd, address: string): PairlinkError {
       return new PairlinkError('PROTOCOL', `The peer broke the protocol: ${end.error.message}`, { cause: end.error })
     default:
       return new PairlinkError('PEER_LOST', `The link to the peer at ${address} ended without a goodbye`)
+  }
+}
+
+/** Undefined for one that left by itself. */
+function refusedReason(end: LinkEnd): RefusedReason | undefined {
+  switch (end.by) {
+    case 'refusing':
+      return end.refusal.reason
+    case 'stranger':
+      return 'not-pairlink'
+    case 'violation':
+      return 'protocol'
+    case 'handshake-timeout':
+      return 'silent'
+    case 'drop':
+      return 'crowd'
+    default:
+      return undefined
   }
 }

@@ -111,11 +111,11 @@ export class PairlinkError extends Error {
   /** Stable; what the message says is not. */
   readonly code: ErrorCode
   /** For calls: whether the peer surely did not get it, may have, or did. */
-  readonly delivery?: Delivery
+  declare readonly delivery?: Delivery
   /** With `REMOTE`: the code of the `QueryError`, or the name of what the handler threw. */
-  readonly remoteCode?: string
+  declare readonly remoteCode?: string
   /** With `REMOTE`: the data of the `QueryError`. */
-  readonly data?: unknown
+  declare readonly data?: unknown
 
   constructor(code: ErrorCode, message: string, options: PairlinkErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined)

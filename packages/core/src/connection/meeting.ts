@@ -21,7 +21,7 @@ export interface MeetingHost extends PumpHost {
   /** This process holds the address and waits there. */
   listening(address: string): void
   /** A stranger was turned away. */
-  refused(refusal: Refusal | undefined, end: LinkEnd): void
+  refused(end: LinkEnd): void
 }
 
 export interface MeetingPlan {
@@ -54,9 +54,7 @@ export class Meeting implements PumpHost {
   #givenUp: Promise<void> | undefined
   /** Links at our listener that are not proven, the oldest first. */
   readonly #strangers = new Set<Pump>()
-  /** Links at our listener that were proven. */
-  readonly #proven = new WeakSet<Pump>()
-  /** Links that were refused, whose REFUSE is on its way. */
+  /** Links that were turned away and are not gone, such as those whose REFUSE is on its way. */
   readonly #refused = new Set<Pump>()
   /** Every pump that is not gone, whatever it does: for `hold` and `destroyAll`. */
   readonly #pumps = new Set<Pump>()
@@ -131,7 +129,9 @@ export class Meeting implements PumpHost {
 
   /** Gives the address up and ends every link that is not the pair's. Nothing of the meeting is left when it resolves. */
   async stop(): Promise<void> {
-    for (const pump of [...this.#strangers, ...this.#refused]) pump.destroy()
+    const turnedAway = [...this.#strangers, ...this.#refused]
+    this.#strangers.clear()
+    for (const pump of turnedAway) pump.destroy()
     this.#dialling?.pump.destroy()
     if (this.#listener !== undefined) this.#givenUp = this.#listener.close()
     this.#listener = undefined
@@ -156,10 +156,7 @@ export class Meeting implements PumpHost {
   // ---- PumpHost
 
   event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
-    if (event.type === 'proven') {
-      this.#strangers.delete(pump)
-      this.#proven.add(pump)
-    }
+    if (event.type === 'proven') this.#strangers.delete(pump)
     this.#host.event(pump, event)
     if (event.type === 'welcomed' && this.#dialling?.pump === pump && pump.link.session !== undefined) {
       this.#dialling.settle({ kind: 'paired' })
@@ -168,11 +165,10 @@ export class Meeting implements PumpHost {
 
   ended(pump: Pump, event: EndedEvent): void {
     const { end } = event
-    this.#strangers.delete(pump)
     if (end.by === 'refusing') this.#refused.add(pump)
+    const isStranger = this.#strangers.delete(pump) || this.#refused.has(pump)
     if (this.#dialling?.pump === pump) this.#dialling.settle(outcomeOf(end, this.#transport.address))
-    else if (pump.link.side === 'listener' && end.by === 'refusing') this.#host.refused(end.refusal, end)
-    else if (pump.link.side === 'listener' && !this.#proven.has(pump)) this.#host.refused(undefined, end)
+    else if (isStranger) this.#host.refused(end)
     this.#host.ended(pump, event)
   }
 
@@ -236,6 +232,7 @@ export class Meeting implements PumpHost {
     // The room is full: the one that had the longest time to prove itself goes.
     const [oldest = pump] = this.#strangers
     this.#strangers.delete(oldest)
+    this.#refused.add(oldest)
     oldest.destroy()
   }
 

@@ -23,8 +23,6 @@ export class Pair {
   readonly session: Session
   readonly calls: Calls
   readonly peer: Peer
-  /** The peer has said that it asks nothing more, and is not to be asked any more. */
-  isLeaving = false
   readonly #handlers: HandlerRunner
   readonly #inbox: Inbox
 
@@ -62,7 +60,6 @@ export class Pair {
         return
       case 'close':
         // The peer asks nothing more: what is begun is finished, then we answer with a CLOSE of our own.
-        this.isLeaving = true
         this.pump.link.close(CLOSE_CODE.done, '', true)
         return
       default:

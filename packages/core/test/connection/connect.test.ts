@@ -277,7 +277,7 @@ describe('who does not fit', () => {
       await world.clock.settle()
       expect([stranger.closed, stranger.bytes.length], text).toEqual([true, 0])
     }
-    expect(reasons).toEqual(['stranger', 'stranger', 'stranger', 'stranger'])
+    expect(reasons).toEqual(Array(4).fill('not-pairlink'))
     await world.make(echo).connect()
     expect(a.state).toBe('paired')
     await world.end()
@@ -320,6 +320,7 @@ describe('who does not fit', () => {
   test('200 strangers that say nothing: at most 16 are held, the pair does not notice, and all are gone in time', async () => {
     const world = new World()
     const [a, b] = await world.pair(echo)
+    const reasons = refusals(a)
     const strangers: Stranger[] = []
     for (let at = 0; at < 200; at++) {
       strangers.push(takePipe(world.address.connect()))
@@ -334,6 +335,8 @@ describe('who does not fit', () => {
     expect(strangers.filter((stranger) => stranger.closed)).toHaveLength(184)
     await world.clock.advance(6000)
     expect(a.stats().strangers).toBe(0)
+    expect(reasons.filter((reason) => reason === 'crowd')).toHaveLength(184)
+    expect(reasons.filter((reason) => reason === 'silent')).toHaveLength(16)
     expect([a.state, b.state]).toEqual(['paired', 'paired'])
     await world.end()
   })

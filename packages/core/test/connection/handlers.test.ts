@@ -151,7 +151,7 @@ describe('a handler that throws', () => {
   ])('%s is REMOTE all the same, at once and later', async (_, thrown: unknown) => {
     const now = await ask(() => {
       throw thrown
-    }) // eslint-disable-line @typescript-eslint/only-throw-error
+    })
     const later = await ask(() => Promise.reject(thrown as Error))
     expect([now.error?.code, later.error?.code]).toEqual(['REMOTE', 'REMOTE'])
   })
@@ -370,13 +370,12 @@ describe('who is not there', () => {
 })
 
 describe('queries from within a handler', () => {
-  const nested = async (query: unknown, { query: _, ...rest }: Context, context: Context): Promise<number> => {
-    void rest
-    return query === 0 ? 0 : 1 + (await context.query<number>((query as number) - 1))
-  }
+  const nested = async (query: unknown, context: Context): Promise<number> =>
+    query === 0 ? 0 : 1 + (await context.query<number>((query as number) - 1))
+
   test('go back and forth 50 deep, with one handler at a time', async () => {
     const world = new World()
-    const onQuery = (query: unknown, context: Context): unknown => nested(query, context, context)
+    const onQuery = nested
     const [a, b] = await world.pair({ onQuery, limits: { handlersMax: 1 } }, { onQuery, limits: { handlersMax: 4 } })
     expect(await world.finish(b.query(15))).toBe(15)
     await world.end()

@@ -47,7 +47,7 @@ test.each([
     () => {
       throw undefined
     },
-  ], // eslint-disable-line @typescript-eslint/only-throw-error
+  ],
 ])('a handler that throws %s is logged, and the next one is handled', async (_, fail) => {
   const world = new World()
   const got: unknown[] = []

@@ -114,10 +114,10 @@ describe('what JSON would change is a TypeError with its path', () => {
   for (let depth = 0; depth < 1001; depth++) deep = [deep]
   let veryDeep: unknown = 1
   for (let depth = 0; depth < 200_000; depth++) veryDeep = { a: veryDeep }
-  // eslint-disable-next-line no-sparse-arrays
+
   const holes = [1, , 3]
   const named = Object.assign([1, 2], { name: 'x' })
-  const hiddenHole = Object.assign([1, , 3], { name: 'x' }) // eslint-disable-line no-sparse-arrays
+  const hiddenHole = Object.assign([1, , 3], { name: 'x' })
   const cases: [string, unknown, string][] = [
     ['NaN', Number.NaN, 'payload'],
     ['Infinity', { a: Infinity }, 'payload.a'],
@@ -136,7 +136,7 @@ describe('what JSON would change is a TypeError with its path', () => {
     ['Float64Array', new Float64Array(1), 'payload'],
     ['DataView', new DataView(new ArrayBuffer(1)), 'payload'],
     ['a class instance', { p: new Point() }, 'payload.p: Point inside JSON'],
-    ['a boxed string', [new String('x')], 'payload[0]'], // eslint-disable-line no-new-wrappers
+    ['a boxed string', [new String('x')], 'payload[0]'],
     ['toJSON', { a: { toJSON: () => 1 } }, 'payload.a'],
     ['a symbol as key', { a: { [Symbol('s')]: 1 } }, 'payload.a'],
     ['a symbol as key of an array', Object.assign([1], { [Symbol('s')]: 1 }), 'payload'],
