@@ -608,8 +608,16 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #begin(pump: Pump, session: Session, hello: Hello): void {
     const before = this.#pair
     if (before !== undefined) {
-      before.lose('PEER_LOST', 'The peer began anew')
+      const error = new PairlinkError('PEER_LOST', `The peer at ${this.#shared.address} began anew`)
+      this.#pair = undefined
+      before.lose('PEER_LOST', error.message, error)
       before.pump.destroy()
+      this.#setState('apart')
+      this.#emitter.emit('apart', { error })
+      if (this.#state !== 'apart') {
+        pump.destroy() // a listener has closed the connection
+        return
+      }
     }
     this.#giveUp.clear()
     this.#meetingAbort = undefined
@@ -651,7 +659,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   /** The link of the last peer has ended, with an error or after its goodbye. */
   #meetAgain(error: PairlinkError | undefined): void {
     if (this.#settings.reconnect === false) void this.#end(error)
-    else this.#meet(false)
+    else if (this.#meetingAbort === undefined) this.#meet(false)
   }
 
   // ---- the end

@@ -15,6 +15,10 @@ const PAUSE_FIRST_MS = 2
 const PAUSE_MAX_MS = 50
 /** An address that accepts and hangs up without a word is tried this often, then it is somebody else's. */
 const MUTE_ENDS_MAX = 5
+/** How long a transport is waited for that was told to stop dialling or listening. */
+const UNDO_MS = 1000
+
+const ignore = (): void => undefined
 
 export interface MeetingHost extends PumpHost {
   makeLink(side: Side): Link
@@ -56,11 +60,13 @@ export class Meeting implements PumpHost {
   readonly #strangers = new Set<Pump>()
   /** Links that were turned away and are not gone, such as those whose REFUSE is on its way. */
   readonly #refused = new Set<Pump>()
-  /** Every pump that is not gone, whatever it does: for `hold` and `destroyAll`. */
+  /** Every pump that is not gone, whatever it does. */
   readonly #pumps = new Set<Pump>()
   #dialling: { readonly pump: Pump; readonly settle: (outcome: Outcome) => void } | undefined
   #pauses = new Set<Timer>()
   #isHeld = true
+  /** Settles when the last `meet` has. */
+  #met: Promise<void> = Promise.resolve()
 
   constructor(
     transport: Transport,
@@ -89,7 +95,13 @@ export class Meeting implements PumpHost {
    * Meets. Resolves when a link was handed to the host, or this process holds the address and waits (`'listening'`).
    * @throws PairlinkError when no further try is worth it, or `plan.roundsMax` rounds found nobody; the reason of `signal`
    */
-  async meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
+  meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
+    const met = this.#meet(plan, signal)
+    this.#met = met.then(ignore, ignore)
+    return met
+  }
+
+  async #meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
     let pauseMs = PAUSE_FIRST_MS
     let muteEnds = 0
     for (let rounds = 0; ; ) {
@@ -122,12 +134,10 @@ export class Meeting implements PumpHost {
     }
   }
 
-  /** Waits, and rejects when `signal` fires. */
-  pause(delayMs: number, signal: AbortSignal): Promise<void> {
-    return this.#pause(delayMs, signal)
-  }
-
-  /** Gives the address up and ends every link that is not the pair's. Nothing of the meeting is left when it resolves. */
+  /**
+   * Gives the address up and ends every link that is not the pair's. The signal of `meet` must have fired. Nothing of the
+   * meeting is left when it resolves; a transport that does not undo its work within a second is not waited for.
+   */
   async stop(): Promise<void> {
     const turnedAway = [...this.#strangers, ...this.#refused]
     this.#strangers.clear()
@@ -136,10 +146,11 @@ export class Meeting implements PumpHost {
     if (this.#listener !== undefined) this.#givenUp = this.#listener.close()
     this.#listener = undefined
     await this.#givenUp
-  }
-
-  destroyAll(): void {
-    for (const pump of this.#pumps) pump.destroy()
+    let timer: Timer | undefined
+    const tooLate = new Promise<void>((resolve) => (timer = this.#clock.after(UNDO_MS, resolve)))
+    if (!this.#isHeld) timer?.unref()
+    await Promise.race([this.#met, tooLate])
+    timer?.cancel()
   }
 
   hold(held: boolean): void {

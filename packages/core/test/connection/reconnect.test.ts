@@ -91,7 +91,35 @@ describe('after a loss', () => {
   })
 })
 
-test.todo('a peer that dials anew before its loss was noticed here is told as apart, then paired')
+describe('a peer that dials anew before its loss was noticed here', () => {
+  test('is told as apart, then paired', async () => {
+    const world = new World()
+    const [a] = await world.pair({
+      ...echo,
+      onQuery: (query) => (query === 'wait' ? new Promise(() => undefined) : query),
+    })
+    const seen = history(a)
+    const waiting = failure(a.query('wait'))
+    await world.clock.settle()
+    const [near, far] = world.pipe
+    near.vanish()
+    await world.clock.settle()
+    expect(seen).toEqual(['apart PEER_LOST', 'paired listener same'])
+    expect(await waiting).toMatchObject({ code: 'PEER_LOST' })
+    expect(await a.query(1)).toBe(1)
+    expect(far.isClosed).toBe(true)
+    await world.end()
+  })
+
+  test('leaves nothing when the application closes as it is told', async () => {
+    const world = new World()
+    const [a] = await world.pair(echo)
+    a.on('apart', () => void a.close())
+    world.pipe[0].vanish()
+    await world.finish(a.closed)
+    await world.end()
+  })
+})
 
 describe('reconnect: false', () => {
   test('closes after a loss, with its error', async () => {
