@@ -2,7 +2,7 @@
  * The peer's queries (PROTOCOL.md, section 6): which ids are taken, since when their time is up, and that each gets
  * exactly one ANSWER or FAIL. It knows the outbox and nothing of links or of how a handler runs.
  */
-import { copyInto, REFERENCE_BYTES_MIN } from './asking.js'
+import { REFERENCE_BYTES_MIN } from './asking.js'
 import { ProtocolError } from './errors.js'
 import type { SessionEvent } from './events.js'
 import type { AnnouncedLimits } from './hello.js'
@@ -270,7 +270,7 @@ export class Answering {
     outbox.frame(kind, 0, content, id, inlineBytes, external ? bytes.length : 0, now)
     if (fixed.length > 0) outbox.bytes.set(fixed, outbox.at)
     if (external) outbox.refer(bytes, -1)
-    else copyInto(outbox.bytes, outbox.at + fixed.length, bytes)
+    else outbox.bytes.set(bytes, outbox.at + fixed.length)
     this.#smallBytes += frameBytes
     this.#free(slot)
   }

@@ -418,7 +418,7 @@ export class Asking {
     )
     writeQueryFixed(outbox.bytes, outbox.at, remaining, method)
     if (external) outbox.refer(bytes, ownership === 'borrow' ? slot : -1)
-    else copyInto(outbox.bytes, outbox.at + fixedBytes, bytes)
+    else outbox.bytes.set(bytes, outbox.at + fixedBytes)
     this.#queryBytes += frameBytes
     this.#state[slot] = STATE.ASKED
     this.#firstSeq[slot] = this.#lastSeq[slot] = outbox.queuedSeq
@@ -452,7 +452,7 @@ export class Asking {
       outbox.bytes[outbox.at] = method.length
       if (method.length > 0) outbox.bytes.set(method, outbox.at + 1)
       if (external) outbox.refer(bytes, ownership === 'borrow' ? slot : -1)
-      else copyInto(outbox.bytes, outbox.at + fixedBytes, bytes)
+      else outbox.bytes.set(bytes, outbox.at + fixedBytes)
       this.#notifyBytes += frameBytes
       if (slot >= 0) this.#firstSeq[slot] = this.#lastSeq[slot] = outbox.queuedSeq
     }
@@ -507,16 +507,6 @@ export class Asking {
 
 export function costOf(method: Uint8Array, bytes: Uint8Array): number {
   return method.length + bytes.length + NOTIFY_COST_BYTES
-}
-
-/** Copies a payload: a loop for the few bytes for which calling `set` costs more than it does. */
-export function copyInto(target: Uint8Array, at: number, bytes: Uint8Array): void {
-  const count = bytes.length
-  if (count > 32) {
-    target.set(bytes, at)
-    return
-  }
-  for (let i = 0; i < count; i++) target[at + i] = bytes[i] ?? 0
 }
 
 function hold(slot: number, method: Uint8Array, content: number, bytes: Uint8Array, ownership: Ownership): Held {
