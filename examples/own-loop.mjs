@@ -80,7 +80,7 @@ class Driver {
   }
 
   get deadline() {
-    return Math.min(this.link.deadline, this.session?.deadline ?? Infinity)
+    return Math.min(this.link.deadline, this.link.writeDeadline, this.session?.deadline ?? Infinity)
   }
 
   tick() {

@@ -83,8 +83,15 @@ export class Pump implements PipeSink {
     } finally {
       this.#pumping = false
     }
-    if (!this.#isGone)
-      this.#alarm.set(Math.min(this.link.deadline, this.link.session?.deadline ?? Infinity, this.#lingerUntil))
+    this.#arm()
+  }
+
+  #arm(): void {
+    if (this.#isGone) return
+    const { link } = this
+    // An acknowledgement that is due while the pipe is full waits for `drained`: a timer would ring in vain, over and over.
+    const writeAt = this.#full ? Infinity : link.writeDeadline
+    this.#alarm.set(Math.min(link.deadline, writeAt, link.session?.deadline ?? Infinity, this.#lingerUntil))
   }
 
   /** Ends the pipe at once and loses what was not written. `gone` follows. */

@@ -122,9 +122,14 @@ export class Link {
     return this.#session
   }
 
-  /** The soonest moment at which `tick` or `takeWrite` has something to do; Infinity when none. */
+  /** The soonest moment at which `tick` has something to do; Infinity when none. */
   get deadline(): number {
-    return this.#session === undefined ? this.#timers.soonest : Math.min(this.#timers.soonest, this.#session.ackAt)
+    return this.#timers.soonest
+  }
+
+  /** The soonest moment at which `takeWrite` has an acknowledgement to write. Of no interest while the pipe is full. */
+  get writeDeadline(): number {
+    return this.#session?.ackAt ?? Infinity
   }
 
   /** Takes the next bytes of the pipe. Those before must have been polled to the end. After the end they are dropped. */
@@ -201,7 +206,7 @@ export class Link {
     }
   }
 
-  /** Does what is due. The deadline is later than `now` afterwards, except for an acknowledgement, which `takeWrite` takes. */
+  /** Does what is due. The deadline is later than `now` afterwards. */
   tick(now: number): void {
     this.#setNow(now)
     for (let timer = this.#timers.takeDue(now); timer !== undefined; timer = this.#timers.takeDue(now)) {

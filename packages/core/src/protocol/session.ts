@@ -117,7 +117,9 @@ export class Session implements HeldSession {
     this.attempt = options.attempt
     this.#limits = limits
     this.#utf8 = utf8
-    this.#ackBytes = Math.min(ACK_BYTES, Math.floor(Math.min(peerLimits.replayBytesMax, limits.inboxBytesMax) / 4))
+    // At least 1: a peer that announces next to nothing gets an ACK for each frame, and none for no frame.
+    const quarter = Math.floor(Math.min(peerLimits.replayBytesMax, limits.inboxBytesMax) / 4)
+    this.#ackBytes = Math.max(1, Math.min(ACK_BYTES, quarter))
     this.#outbox = new Outbox((bytes, at, id) => {
       writeU32(bytes, at, this.#asking.remaining(id, this.#now))
     })
