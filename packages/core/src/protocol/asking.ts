@@ -5,7 +5,7 @@
  * Per call there are array elements by slot and no object: that is what makes a call cheap.
  */
 import { ProtocolError } from './errors.js'
-import type { Delivery, SessionEvent } from './events.js'
+import type { Delivery, SessionEvent, TakenEvent, TimeoutEvent } from './events.js'
 import type { AnnouncedLimits } from './hello.js'
 import { NESTING_FACTOR } from './limits.js'
 import { isEncoded, type Message, type Messages, type Ownership } from './messages.js'
@@ -36,7 +36,12 @@ const STATE = {
   ABANDONED: 4,
   /** A borrowed notification, encoded and not acknowledged. */
   LENT: 5,
+  /** Over, and free once no event of it waits to be polled: a new call in this slot would be taken for the old one. */
+  RETIRED: 6,
 } as const
+
+/** Whether an event that ends a call waits to be polled, and somebody still wants to hear it. */
+const UNPOLLED = { NONE: 0, WANTED: 1, DISMISSED: 2 } as const
 
 interface Held {
   readonly slot: number
@@ -59,6 +64,7 @@ export class Asking {
 
   readonly #slots: number
   readonly #state: Uint8Array
+  readonly #unpolled: Uint8Array
   readonly #generation: Uint16Array
   readonly #firstSeq: Float64Array
   readonly #lastSeq: Float64Array
@@ -103,6 +109,7 @@ export class Asking {
     this.#events = events
     this.#slots = Math.min(65_536, NESTING_FACTOR * peer.handlersMax)
     this.#state = new Uint8Array(this.#slots)
+    this.#unpolled = new Uint8Array(this.#slots)
     this.#generation = new Uint16Array(this.#slots)
     this.#firstSeq = new Float64Array(this.#slots)
     this.#lastSeq = new Float64Array(this.#slots)
@@ -198,6 +205,30 @@ export class Asking {
    */
   abandon(slot: number, now: number): Delivery {
     const delivery = this.delivery(slot)
+    if (this.#unpolled[slot] === UNPOLLED.WANTED) {
+      this.#unpolled[slot] = UNPOLLED.DISMISSED
+      return delivery
+    }
+    this.#end(slot, delivery, now)
+    if (this.#state[slot] === STATE.RETIRED) this.#freeSlot(slot)
+    return delivery
+  }
+
+  /** The event that ends the call in `slot` is being polled. False when its caller has gone meanwhile. */
+  reported(slot: number): boolean {
+    const isWanted = this.#unpolled[slot] === UNPOLLED.WANTED
+    this.#unpolled[slot] = UNPOLLED.NONE
+    if (this.#state[slot] === STATE.RETIRED) this.#freeSlot(slot)
+    return isWanted
+  }
+
+  #report(event: TimeoutEvent | TakenEvent): void {
+    this.#unpolled[event.slot] = UNPOLLED.WANTED
+    this.#events.push(event)
+  }
+
+  /** Ends a call without an answer: its slot is retired, or abandoned to the answer that is still to come. */
+  #end(slot: number, delivery: Delivery, now: number): void {
     const state = this.#state[slot]
     this.#deadlines.clear(slot)
     if (state === STATE.WAITING) {
@@ -205,8 +236,8 @@ export class Asking {
       const taken = this.#taken.remove(inSlot)
       if (taken !== undefined) this.#takenBytes -= costOf(taken.method, taken.bytes)
       else if (this.#waiting.remove(inSlot) === undefined) this.#hopeful.remove(inSlot)
-      this.#freeSlot(slot)
-      return delivery
+      this.#state[slot] = STATE.RETIRED
+      return
     }
     if (state === STATE.LENT) {
       this.#outbox.unborrow(slot)
@@ -216,10 +247,10 @@ export class Asking {
         this.#notifying.bytes = this.#notifying.bytes.slice()
         this.#notifyingSlot = -1
       }
-      this.#freeSlot(slot)
-      return delivery
+      this.#state[slot] = STATE.RETIRED
+      return
     }
-    if (state !== STATE.SENDING && state !== STATE.ASKED) return delivery
+    if (state !== STATE.SENDING && state !== STATE.ASKED) return
     const message = this.#message[slot]
     if (state === STATE.SENDING && message !== undefined) {
       this.#message[slot] = undefined
@@ -227,9 +258,9 @@ export class Asking {
       if (message.fragments === 0) {
         this.#messages.drop(message)
         this.inFlight--
-        this.#freeSlot(slot)
+        this.#state[slot] = STATE.RETIRED
         this.admit(now)
-        return delivery
+        return
       }
     }
     this.#outbox.unborrow(slot)
@@ -241,7 +272,6 @@ export class Asking {
       this.#outbox.frame(KIND.CANCEL, 0, CONTENT.NONE, this.#id(slot), 0, 0, now)
       if (state === STATE.SENDING && message !== undefined) this.#messages.drop(message)
     }
-    return delivery
   }
 
   /** What is known of the call or notification in `slot` if it ends now. */
@@ -320,8 +350,8 @@ export class Asking {
       if (slot === this.#notifyingSlot || (this.#lastSeq[slot] ?? 0) > this.#outbox.ackedSeq) break
       this.#lent.shift()
       this.#deadlines.clear(slot)
-      this.#freeSlot(slot)
-      this.#events.push({ type: 'taken', slot })
+      this.#state[slot] = STATE.RETIRED
+      this.#report({ type: 'taken', slot })
     }
     this.admit(now)
   }
@@ -354,7 +384,9 @@ export class Asking {
   /** Ends what is due. */
   expire(now: number): void {
     this.#deadlines.expire(now, (slot) => {
-      this.#events.push({ type: 'timeout', slot, delivery: this.abandon(slot, now) })
+      const delivery = this.delivery(slot)
+      this.#end(slot, delivery, now)
+      this.#report({ type: 'timeout', slot, delivery })
     })
   }
 
@@ -462,8 +494,8 @@ export class Asking {
       this.#lent.push(slot)
     } else {
       this.#deadlines.clear(slot)
-      this.#freeSlot(slot)
-      this.#events.push({ type: 'taken', slot })
+      this.#state[slot] = STATE.RETIRED
+      this.#report({ type: 'taken', slot })
     }
   }
 
@@ -479,8 +511,8 @@ export class Asking {
       }
       this.#taken.push({ ...held, slot: -1 })
       this.#deadlines.clear(held.slot)
-      this.#freeSlot(held.slot)
-      this.#events.push({ type: 'taken', slot: held.slot })
+      this.#state[held.slot] = STATE.RETIRED
+      this.#report({ type: 'taken', slot: held.slot })
     }
   }
 

@@ -153,7 +153,9 @@ export class Link {
 
   /** The next event, or undefined when everything received was read. */
   poll(): ProtocolEvent | undefined {
-    const event = this.#events.shift()
+    // What time and commands have brought comes before what is still to be read: a slot that is over must be known to be so
+    // before its number serves again.
+    const event = this.#events.shift() ?? this.#session?.poll()
     if (event !== undefined) return event
     if (this.#isOver()) return undefined
     try {

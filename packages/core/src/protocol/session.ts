@@ -344,8 +344,10 @@ export class Session implements HeldSession {
 
   /** An event that no frame brings, or undefined. */
   poll(): SessionEvent | undefined {
-    const event = this.#events.shift()
-    if (event !== undefined) return event
+    for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) {
+      if (event.type !== 'timeout' && event.type !== 'taken') return event
+      if (this.#asking.reported(event.slot)) return event
+    }
     while (this.#backlog.length > 0 && this.#mayStart()) {
       const query = this.#backlog.shift()
       if (query !== undefined && this.#answering.start(query.id, this.#now)) {
