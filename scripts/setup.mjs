@@ -34,7 +34,11 @@ export function bin(name) {
 
 /** Runs a program in the repository's root with the terminal's own streams, and exits with its code. @param {string[]} args */
 export function runAndExit(/** @type {string} */ program, args) {
-  const { status } = spawnSync(program, args, { cwd: root, stdio: 'inherit', env: quietEnvironment })
+  const { status } = spawnSync(program, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...quietEnvironment, ...process.env },
+  })
   process.exit(status ?? 1)
 }
 
