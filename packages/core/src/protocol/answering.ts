@@ -14,6 +14,7 @@ import type { Queue } from './queue.js'
 import { Deadlines } from './timers.js'
 import {
   CONTENT,
+  cutText,
   FAIL_CODE_BYTES_MAX,
   FAIL_MESSAGE_BYTES_MAX,
   FAIL_REASON,
@@ -37,6 +38,12 @@ const STATE = {
   SENDING: 6,
 } as const
 
+/** What becomes of a query whose caller is settled, however its handler ends. */
+const OVER_REASON: ReadonlyMap<number, number> = new Map([
+  [STATE.CANCELLED, FAIL_REASON.CANCELLED],
+  [STATE.EXPIRED, FAIL_REASON.EXPIRED],
+])
+
 const NOTHING = new Uint8Array(0)
 
 export class Answering {
@@ -54,6 +61,8 @@ export class Answering {
   readonly #slots: number
   readonly #state: Uint8Array
   readonly #generation: Uint16Array
+  /** The sequence number of the answer that freed the slot last. */
+  readonly #answerSeq: Float64Array
   readonly #message: (Message | undefined)[] = []
   readonly #deadlines = new Deadlines()
   #taken = 0
@@ -78,6 +87,7 @@ export class Answering {
     this.#slots = Math.min(65_536, NESTING_FACTOR * own.handlersMax)
     this.#state = new Uint8Array(this.#slots)
     this.#generation = new Uint16Array(this.#slots)
+    this.#answerSeq = new Float64Array(this.#slots)
   }
 
   get deadline(): number {
@@ -96,12 +106,14 @@ export class Answering {
 
   /**
    * Takes the id of a query whose first frame was read.
-   * @throws ProtocolError for an id out of range or taken: the peer asks more at once than it may
+   * @throws ProtocolError for an id out of range or taken: the peer asks more at once than it may, or again before it can
+   * have read the answer, without which a peer that reads nothing could fill the outbox
    */
   arriving(id: number): void {
     const slot = id & 0xffff
     if (slot >= this.#slots) throw new ProtocolError('6.2', `Query slot ${slot}; the limit is ${this.#slots}`)
-    if (this.#state[slot] !== STATE.FREE) throw new ProtocolError('6.2', `Query ${id} while its slot is taken`)
+    const isAnswered = this.#state[slot] === STATE.FREE && (this.#answerSeq[slot] ?? 0) <= this.#outbox.handedSeq
+    if (!isAnswered) throw new ProtocolError('6.2', `Query ${id} while its slot is taken`)
     this.#state[slot] = STATE.ARRIVING
     this.#generation[slot] = id >>> 16
     this.#taken++
@@ -139,6 +151,12 @@ export class Answering {
     this.running--
   }
 
+  /** Whether the query is whole and waits for its handler. */
+  waits(id: number): boolean {
+    const slot = this.#slotOf(id)
+    return slot >= 0 && this.#state[slot] === STATE.BACKLOG
+  }
+
   /** What is left of the caller's time; Infinity for no limit. */
   remainingMs(id: number, now: number): number {
     return this.#deadlines.at(id & 0xffff) - now
@@ -148,12 +166,10 @@ export class Answering {
   answer(id: number, content: number, bytes: Uint8Array, ownership: Ownership, now: number): boolean {
     const slot = this.#slotOf(id)
     if (slot < 0) return false
-    const state = this.#state[slot]
-    if (state === STATE.CANCELLED || state === STATE.EXPIRED) {
-      // The caller is settled: the answer would be read and thrown away.
-      const reason = state === STATE.CANCELLED ? FAIL_REASON.CANCELLED : FAIL_REASON.EXPIRED
-      return this.fail(id, reason, '', '', CONTENT.NONE, NOTHING, now)
-    }
+    const state = this.#state[slot] ?? STATE.FREE
+    // The caller is settled: the answer would be read and thrown away.
+    const over = OVER_REASON.get(state)
+    if (over !== undefined) return this.fail(id, over, '', '', CONTENT.NONE, NOTHING, now)
     if (state !== STATE.RUNNING) return false
     if (bytes.length > this.#peer.messageBytesMax) {
       const text = `The answer has ${bytes.length} bytes; the other side takes ${this.#peer.messageBytesMax}`
@@ -175,6 +191,8 @@ export class Answering {
   ): boolean {
     const slot = this.#slotOf(id)
     if (slot < 0 || this.#state[slot] === STATE.SENDING) return false
+    const over = OVER_REASON.get(this.#state[slot] ?? STATE.FREE)
+    if (over !== undefined && reason !== over) return this.fail(id, over, '', '', CONTENT.NONE, NOTHING, now)
     const codeBytes = cutText(this.#utf8.encode(code), FAIL_CODE_BYTES_MAX)
     const messageBytes = cutText(this.#utf8.encode(message), FAIL_MESSAGE_BYTES_MAX)
     const fixed = new Uint8Array(4 + codeBytes.length + messageBytes.length)
@@ -225,14 +243,14 @@ export class Answering {
   expire(now: number): void {
     this.#deadlines.expire(now, (slot) => {
       const id = (slot | ((this.#generation[slot] ?? 0) << 16)) >>> 0
-      const state = this.#state[slot]
+      const state = this.#state[slot] ?? STATE.FREE
+      const over = OVER_REASON.get(state)
       if (state === STATE.RUNNING) {
         this.#state[slot] = STATE.EXPIRED
         this.#deadlines.set(slot, now + this.#drainMs)
         this.#events.push({ type: 'cancel', id, why: 'expired' })
-      } else if (state === STATE.CANCELLED || state === STATE.EXPIRED) {
-        const reason = state === STATE.CANCELLED ? FAIL_REASON.CANCELLED : FAIL_REASON.EXPIRED
-        this.fail(id, reason, '', '', CONTENT.NONE, NOTHING, now)
+      } else if (over !== undefined) {
+        this.fail(id, over, '', '', CONTENT.NONE, NOTHING, now)
         this.#events.push({ type: 'cancel', id, why: 'given-up' })
       } else if (state === STATE.BACKLOG) {
         this.fail(id, FAIL_REASON.EXPIRED, '', '', CONTENT.NONE, NOTHING, now)
@@ -275,17 +293,11 @@ export class Answering {
     this.#free(slot)
   }
 
+  /** The last frame of the answer was queued. */
   #free(slot: number): void {
+    this.#answerSeq[slot] = this.#outbox.queuedSeq
     this.#state[slot] = STATE.FREE
     this.#message[slot] = undefined
     this.#taken--
   }
-}
-
-/** At most `bytesMax` bytes, cut between characters. */
-function cutText(bytes: Uint8Array, bytesMax: number): Uint8Array {
-  if (bytes.length <= bytesMax) return bytes
-  let end = bytesMax
-  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--
-  return bytes.slice(0, end)
 }

@@ -4,7 +4,7 @@
  *
  * Per call there are array elements by slot and no object: that is what makes a call cheap.
  */
-import { ProtocolError } from './errors.js'
+import { MisuseError, ProtocolError } from './errors.js'
 import type { Delivery, SessionEvent, TakenEvent, TimeoutEvent } from './events.js'
 import type { AnnouncedLimits } from './hello.js'
 import { NESTING_FACTOR } from './limits.js'
@@ -12,7 +12,7 @@ import { isEncoded, type Message, type Messages, type Ownership } from './messag
 import type { Outbox } from './outbox.js'
 import { Queue } from './queue.js'
 import { Deadlines } from './timers.js'
-import { CONTENT, HEADER_BYTES, KIND, REMAINING_FOREVER, writeU32 } from './wire.js'
+import { CONTENT, HEADER_BYTES, KIND, METHOD_BYTES_MAX, REMAINING_FOREVER, TOTAL_BYTES, writeU32 } from './wire.js'
 
 /** Results of `query` and `notify` that are not a slot. */
 export const QUEUE_FULL = -1
@@ -138,7 +138,9 @@ export class Asking {
 
   /**
    * Asks. Returns the slot that answer, fail and timeout will name, or QUEUE_FULL or TOO_LARGE, which change nothing.
+   * @param method at most `METHOD_BYTES_MAX` bytes of UTF-8
    * @param expiresAt when the call times out; Infinity for never
+   * @throws MisuseError for a method that is too long
    */
   query(
     method: Uint8Array,
@@ -149,7 +151,10 @@ export class Asking {
     mayWait: boolean,
     now: number,
   ): number {
+    checkMethod(method)
     if (bytes.length > this.#peer.messageBytesMax) return TOO_LARGE
+    // A query that is nested in a handler must not wait behind others, which may be waiting for that handler's end.
+    if (this.#waiting.length > 0 && this.#mayAsk()) this.admit(now)
     const direct = this.#waiting.length === 0 && this.#mayAsk()
     if (!direct && !mayWait) return QUEUE_FULL
     const slot = this.#takeSlot()
@@ -167,6 +172,7 @@ export class Asking {
   /**
    * Notifies. Returns TAKEN, or the slot that the `taken` event will name, or QUEUE_FULL or TOO_LARGE, which change
    * nothing. A borrowed one is always a slot.
+   * @throws MisuseError for a method that is too long
    */
   notify(
     method: Uint8Array,
@@ -177,6 +183,7 @@ export class Asking {
     mayWait: boolean,
     now: number,
   ): number {
+    checkMethod(method)
     if (bytes.length > this.#peer.messageBytesMax) return TOO_LARGE
     const cost = costOf(method, bytes)
     const direct = this.#taken.length === 0 && this.#mayNotify(cost)
@@ -204,7 +211,7 @@ export class Asking {
    * what was sent a CANCEL follows. Returns what is known of the call.
    */
   abandon(slot: number, now: number): Delivery {
-    const delivery = this.delivery(slot)
+    const delivery = this.#deliveryOnceLeft(slot)
     if (this.#unpolled[slot] === UNPOLLED.WANTED) {
       this.#unpolled[slot] = UNPOLLED.DISMISSED
       return delivery
@@ -274,7 +281,13 @@ export class Asking {
     }
   }
 
-  /** What is known of the call or notification in `slot` if it ends now. */
+  /** What will be true of `slot` when its caller leaves it while the session goes on: what was lent goes out all the same. */
+  #deliveryOnceLeft(slot: number): Delivery {
+    const delivery = this.delivery(slot)
+    return delivery === 'not-sent' && this.#state[slot] === STATE.LENT ? 'unknown' : delivery
+  }
+
+  /** What is known of the call or notification in `slot` if the session ends now. */
   delivery(slot: number): Delivery {
     const state = this.#state[slot]
     if (state === STATE.WAITING || state === STATE.FREE) return 'not-sent'
@@ -295,7 +308,8 @@ export class Asking {
     if (
       (state !== STATE.ASKED && state !== STATE.ABANDONED) ||
       this.#generation[slot] !== id >>> 16 ||
-      (this.#firstSeq[slot] ?? 0) > this.#outbox.handedSeq
+      // One that was given up may never be sent as a whole; any other must be.
+      ((state === STATE.ASKED ? this.#lastSeq[slot] : this.#firstSeq[slot]) ?? 0) > this.#outbox.handedSeq
     ) {
       throw new ProtocolError('6.2', `An answer to ${id}, which was not asked`)
     }
@@ -331,7 +345,11 @@ export class Asking {
     }
     const slot = message.id & 0xffff
     if (message.kind !== KIND.QUERY || this.#message[slot] !== message) return
-    if (message.fragments === 1) this.#firstSeq[slot] = seq
+    if (message.fragments === 1) {
+      this.#firstSeq[slot] = seq
+      // It may have waited long behind others for its first turn.
+      writeU32(this.#outbox.bytes, this.#outbox.at + TOTAL_BYTES, this.remaining(message.id, now))
+    }
     if (!isEncoded(message)) return
     this.#message[slot] = undefined
     this.#sendingCount--
@@ -342,9 +360,11 @@ export class Asking {
   /** The peer's ACK moved on: borrowed notifications that it covers are taken, and there may be room again. */
   acknowledged(consumedBytes: number, now: number): void {
     if (consumedBytes > this.#notifySentBytes) {
-      throw new ProtocolError('6.6', 'More notifications consumed than were sent')
+      throw new ProtocolError('7.2', 'More notifications consumed than were sent')
     }
-    if (consumedBytes > this.#notifyConsumedBytes) this.#notifyConsumedBytes = consumedBytes
+    if (consumedBytes < this.#notifyConsumedBytes)
+      throw new ProtocolError('7.2', 'Fewer notifications consumed than before')
+    this.#notifyConsumedBytes = consumedBytes
     while (this.#lent.length > 0) {
       const slot = this.#lent[0] ?? -1
       if (slot === this.#notifyingSlot || (this.#lastSeq[slot] ?? 0) > this.#outbox.ackedSeq) break
@@ -369,22 +389,22 @@ export class Asking {
       const held = this.#waiting.shift()
       if (held !== undefined) this.#ask(held.slot, held.method, held.content, held.bytes, held.ownership, now)
     }
-    let next = this.#taken.peek()
-    while (next !== undefined && this.#mayNotify(costOf(next.method, next.bytes))) {
+    for (;;) {
+      this.#takeHopeful()
+      const next = this.#taken.peek()
+      if (next === undefined) return
       const cost = costOf(next.method, next.bytes)
+      if (!this.#mayNotify(cost)) return
       this.#taken.shift()
       this.#takenBytes -= cost
       this.#send(next.slot, next.method, next.content, next.bytes, next.ownership, cost, now)
-      this.#takeHopeful()
-      next = this.#taken.peek()
     }
-    if (this.#hopeful.length > 0) this.#takeHopeful()
   }
 
   /** Ends what is due. */
   expire(now: number): void {
     this.#deadlines.expire(now, (slot) => {
-      const delivery = this.delivery(slot)
+      const delivery = this.#deliveryOnceLeft(slot)
       this.#end(slot, delivery, now)
       this.#report({ type: 'timeout', slot, delivery })
     })
@@ -501,7 +521,7 @@ export class Asking {
 
   /** The send queue has room for notifications behind its limit: their callers wait no longer. */
   #takeHopeful(): void {
-    while (this.#notifyRoom) {
+    while (this.#hopeful.length > 0 && this.#notifyRoom) {
       const held = this.#hopeful.shift()
       if (held === undefined) return
       this.#takenBytes += costOf(held.method, held.bytes)
@@ -534,6 +554,13 @@ export class Asking {
     this.#state[slot] = STATE.FREE
     this.#message[slot] = undefined
     this.#freed[this.#freedCount++] = slot
+  }
+}
+
+/** @throws MisuseError for a name whose length does not fit its byte on the wire */
+function checkMethod(method: Uint8Array): void {
+  if (method.length > METHOD_BYTES_MAX) {
+    throw new MisuseError(`A method of ${method.length} bytes; the limit is ${METHOD_BYTES_MAX}`)
   }
 }
 

@@ -3,6 +3,7 @@
  * allocated once. It knows totals and limits, and nothing of what a message means.
  */
 import { ProtocolError } from './errors.js'
+import { CONTENT } from './wire.js'
 
 /** A message being put together. `Fixed` is what its first fragment carries in front of the content. */
 export interface Assembly<Fixed> {
@@ -36,6 +37,7 @@ export class Assemblies {
     part: Uint8Array,
     wanted: boolean,
   ): Assembly<Fixed> {
+    if (content === CONTENT.NONE) throw new ProtocolError('3.4', 'A message in fragments without content')
     if (totalBytes > this.#messageBytesMax) {
       throw new ProtocolError('6.3', `A message of ${totalBytes} bytes; the limit is ${this.#messageBytesMax}`)
     }

@@ -10,7 +10,7 @@ export interface HeldSession {
   readonly peer: Id
   /** Sequenced frames taken over from the peer. */
   readonly received: number
-  /** Own sequenced frames that the peer has acknowledged, and how many were handed to a pipe at all. */
+  /** Own sequenced frames that the peer has acknowledged, and up to which they were handed to the last pipe. */
   readonly acked: number
   readonly handed: number
   /** The attempt that was last welcomed on this side; 0 when this side dialled. */

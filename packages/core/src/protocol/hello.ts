@@ -9,6 +9,7 @@ import type { Utf8 } from './primitives.js'
 import {
   ABOUT_BYTES_MAX,
   CIPHER_NAME_BYTES_MAX,
+  cutText,
   MODES,
   readU32,
   readU64,
@@ -286,7 +287,7 @@ export function encodeRefusal(refusal: Refusal, utf8: Utf8): Uint8Array {
     .u8(typeof refusal.mode === 'number' ? refusal.mode : MODES[refusal.mode])
     .u32(refusal.retryInMs)
     .short(utf8.encode(refusal.cipherName))
-    .short(utf8.encode(refusal.text).slice(0, REASON_BYTES_MAX))
+    .short(cutText(utf8.encode(refusal.text), REASON_BYTES_MAX))
     .done()
 }
 

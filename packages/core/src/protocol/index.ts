@@ -9,13 +9,14 @@ export type * from './events.js'
 export { idFromBytes, NO_CLAIM, NO_ID } from './hello.js'
 export type { AnnouncedLimits, Hello, Id, Refusal, SessionClaim, Side, Welcome } from './hello.js'
 export { completeLimits, DEFAULT_LIMITS, NESTING_FACTOR, type Limits } from './limits.js'
-export { Link, type LinkOptions } from './link.js'
+export { Link, SILENCE_KEEPALIVES_MIN, type LinkOptions } from './link.js'
 export type { Ownership } from './messages.js'
 export type { Hash, Utf8 } from './primitives.js'
 export { proofKey } from './proof.js'
 export { Session, type SessionOptions, type SessionStats } from './session.js'
 export { LINK_MOVES, nextState, type LinkCause, type LinkState } from './state.js'
 export {
+  ABOUT_BYTES_MAX,
   CLOSE_CODE,
   CONTENT,
   FAIL_REASON,

@@ -56,7 +56,10 @@ export const NESTING_FACTOR = 16
  * @throws TypeError that names the limit and its range, or the two limits that contradict each other.
  */
 export function completeLimits(given: Partial<Limits>): Limits {
-  const limits = { ...DEFAULT_LIMITS, ...given }
+  const limits: { -readonly [Name in keyof Limits]: number } = { ...DEFAULT_LIMITS }
+  for (const [name, value] of Object.entries(given) as [keyof Limits, number | undefined][]) {
+    if (value !== undefined) limits[name] = value
+  }
   if (given.messageBytesMax !== undefined && given.reassemblyBytesMax === undefined) {
     limits.reassemblyBytesMax = Math.max(limits.reassemblyBytesMax, limits.messageBytesMax)
   }

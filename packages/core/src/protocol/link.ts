@@ -17,6 +17,7 @@ import type { Session } from './session.js'
 import { nextState, type LinkCause, type LinkState } from './state.js'
 import { Timers } from './timers.js'
 import {
+  cutText,
   encodeFrame,
   HANDSHAKE_BYTES_MAX,
   HEADER_BYTES,
@@ -32,8 +33,10 @@ import {
 } from './wire.js'
 
 const TOKEN_BYTES = 8
-/** A peer that pings this rarely is still given three chances before it counts as lost. */
-const SILENCE_KEEPALIVES_MIN = 3
+/** A peer that pings rarely is still given so many chances before it counts as lost. */
+export const SILENCE_KEEPALIVES_MIN = 3
+/** For so long a peer that has answered a probe counts as alive. */
+const PROBE_VALID_MS = 1000
 
 export interface LinkOptions {
   /** What we say of ourselves; its `side` says which end of the pipe this is. */
@@ -79,6 +82,8 @@ export class Link {
   #pongDue: Uint8Array | undefined
   #heard = false
   #heardAt: number
+  #probedAt = -Infinity
+  #isProbing = false
   #now: number
 
   constructor(options: LinkOptions) {
@@ -107,14 +112,9 @@ export class Link {
     return this.#transcript === undefined ? undefined : idFromBytes(this.#transcript)
   }
 
-  /** The dialer has proven the secret, or the listener was found to. */
-  get proven(): boolean {
-    return (
-      this.#state !== 'calling' &&
-      this.#state !== 'waiting' &&
-      this.#state !== 'challenging' &&
-      this.#state !== 'proving'
-    )
+  /** Whether a byte has come in. */
+  get heard(): boolean {
+    return this.#heard
   }
 
   /** The session it carries, from `welcome` or `attach` until the link has ended. */
@@ -136,8 +136,10 @@ export class Link {
   receive(chunk: Uint8Array, transient: boolean, now: number): void {
     if (this.#isOver()) return
     this.#setNow(now)
-    this.#heard = this.#heard || chunk.length > 0
+    if (chunk.length === 0) return
+    this.#heard = true
     this.#heardAt = now
+    this.#isProbing = false
     let at = 0
     while (this.#theirPreambleFilled < PREAMBLE_BYTES && at < chunk.length) {
       this.#theirPreamble[this.#theirPreambleFilled++] = chunk[at++] ?? 0
@@ -233,8 +235,8 @@ export class Link {
   }
 
   /**
-   * We were not awake for a while, so silence proves nothing: silence and handshake begin anew with a `keepaliveMs`, and
-   * the peer is pinged.
+   * We were not awake for a while, so silence proves nothing: silence and handshake end a `keepaliveMs` from now at the
+   * soonest, and the peer is pinged.
    */
   overslept(now: number): void {
     const freshMs = now + this.#options.hello.keepaliveMs
@@ -248,9 +250,18 @@ export class Link {
     }
   }
 
-  /** Asks the peer for a sign of life. */
-  ping(): void {
-    if (this.#session !== undefined) this.#pingDue = true
+  /**
+   * Asks the peer for a sign of life, unless it has just given one. Returns for how long silence may go on before the link
+   * is lost; 0 for a peer that answered such a question within the last second.
+   */
+  probe(now: number): number {
+    if (this.#session === undefined) return 0
+    if (!this.#isProbing) {
+      if (now - this.#probedAt < PROBE_VALID_MS) return 0
+      this.#probedAt = now
+      this.#isProbing = this.#pingDue = true
+    }
+    return Math.max(1, this.#timers.at('silence') - now, this.#heardAt + this.#silenceMs - now)
   }
 
   /** Listener, after `proven`: welcomes the dialer into `session` as the claim was judged. @throws MisuseError in any other state */
@@ -287,6 +298,11 @@ export class Link {
   /** Ends the link for a reason of the driver's own. Nothing more is read; an ended link stays as it is. */
   drop(why: string): void {
     if (!this.#isOver()) this.#end({ by: 'drop', why })
+  }
+
+  /** Ends the link because what the peer has said, though it is well-formed, cannot be. */
+  blame(why: string): void {
+    if (!this.#isOver()) this.#end({ by: 'violation', error: new ProtocolError('5.4', why) })
   }
 
   /**
@@ -447,16 +463,16 @@ export class Link {
   #readProve(): ProtocolEvent | undefined {
     this.#allow('read prove')
     const { hash, utf8, key } = this.#options
-    const { peer, side } = { peer: this.#peer, side: this.side }
-    if (peer === undefined || this.#transcript === undefined)
-      throw new ProtocolError('4', `A proof to the ${side} without a hello`)
+    const peer = this.#peer
+    if (peer === undefined || this.#transcript === undefined) throw new ProtocolError('4', 'A PROVE without a hello')
     const expected = dialerProof(key, this.#transcript, hash, utf8)
     if (!hash.equal(this.#reader.keep(this.#reader.start), expected)) {
       this.#refuse('secret', 'the secrets differ', 0)
       return undefined
     }
+    if (this.#reader.unreadBytes > 0) throw new ProtocolError('5', 'Bytes between PROVE and WELCOME')
     this.#move('read prove')
-    this.#timers.clear('handshake')
+    // Whoever is proven may be kept waiting for the place of a peer that was lost.
     this.#timers.set('handshake', this.#now + this.#options.handshakeTimeoutMs)
     return { type: 'proven', hello: peer }
   }
@@ -494,10 +510,10 @@ export class Link {
     if (this.#state !== 'open') this.#allow(causeOf(kind))
     else if (kind < KIND.QUERY) throw new ProtocolError('4', `Frame kind ${kind} on an open link`)
     if (session === undefined) throw new ProtocolError('4', `Frame kind ${kind} before the session`)
-    if (kind <= KIND.NOTIFY) {
-      if (this.#ackExpected) throw new ProtocolError('7.2', 'The first frame of a link must be an ACK')
-      return session.receive(reader)
+    if (this.#ackExpected && kind !== KIND.ACK) {
+      throw new ProtocolError('5.3', 'The first frame of a link must be an ACK')
     }
+    if (kind <= KIND.NOTIFY) return session.receive(reader)
     switch (kind) {
       case KIND.ACK:
         this.#expectBytes(16)
@@ -531,7 +547,7 @@ export class Link {
   }
 
   #closePayload(code: number, reason: string): Uint8Array {
-    const text = this.#options.utf8.encode(reason).subarray(0, REASON_BYTES_MAX)
+    const text = cutText(this.#options.utf8.encode(reason), REASON_BYTES_MAX)
     const payload = new Uint8Array(2 + text.length)
     writeU16(payload, 0, code)
     payload.set(text, 2)
@@ -563,6 +579,7 @@ export class Link {
   }
 }
 
+/** For the frames of an open link; those of the handshake have readers of their own. */
 function causeOf(kind: number): LinkCause {
   switch (kind) {
     case KIND.QUERY:
@@ -570,14 +587,6 @@ function causeOf(kind: number): LinkCause {
       return 'read ask'
     case KIND.CLOSE:
       return 'read close'
-    case KIND.PROVE:
-      return 'read prove'
-    case KIND.WELCOME:
-      return 'read welcome'
-    case KIND.HELLO:
-      return 'read hello'
-    case KIND.REFUSE:
-      return 'read refuse'
     default:
       return 'read reply'
   }

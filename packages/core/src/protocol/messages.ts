@@ -4,7 +4,7 @@
  */
 import type { Outbox } from './outbox.js'
 import { Queue } from './queue.js'
-import { FLAG, HEADER_BYTES, KIND, writeU64 } from './wire.js'
+import { FLAG, HEADER_BYTES, KIND, TOTAL_BYTES, writeU64 } from './wire.js'
 
 /** Blocks kept for the next large message (8 MiB); more are left to the garbage collector. */
 const SPARE_BLOCKS_MAX = 128
@@ -96,7 +96,7 @@ export class Messages {
     const message = this.#open[this.#turn]
     if (message === undefined) return
     const first = message.fragments === 0
-    const inlineBytes = first ? 8 + message.fixed.length : 0
+    const inlineBytes = first ? TOTAL_BYTES + message.fixed.length : 0
     const room = this.#fragmentBytes - HEADER_BYTES - inlineBytes
     const count = Math.min(room, message.totalBytes - message.encodedBytes)
     const last = message.encodedBytes + count === message.totalBytes
@@ -105,7 +105,7 @@ export class Messages {
     outbox.frame(message.kind, flags, message.content, message.id, inlineBytes, count, now)
     if (first) {
       writeU64(outbox.bytes, outbox.at, message.totalBytes)
-      outbox.bytes.set(message.fixed, outbox.at + 8)
+      outbox.bytes.set(message.fixed, outbox.at + TOTAL_BYTES)
     }
     const block = message.blocks?.[message.fragments]
     if (block !== undefined) {
@@ -163,7 +163,7 @@ export class Messages {
   #copyToBlocks(bytes: Uint8Array, fixedBytes: number): Uint8Array[] {
     const blocks: Uint8Array[] = []
     for (let at = 0; at < bytes.length; ) {
-      const room = this.#fragmentBytes - HEADER_BYTES - (at === 0 ? 8 + fixedBytes : 0)
+      const room = this.#fragmentBytes - HEADER_BYTES - (at === 0 ? TOTAL_BYTES + fixedBytes : 0)
       const count = Math.min(room, bytes.length - at)
       const spare = this.#spares.pop() ?? new Uint8Array(this.#fragmentBytes)
       const block = count === spare.length ? spare : new Uint8Array(spare.buffer, 0, count)

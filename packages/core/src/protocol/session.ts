@@ -5,7 +5,7 @@
  * The driver gives commands and polls events; a Link hands it the sequenced frames it reads and takes what is to be written.
  */
 import { Answering } from './answering.js'
-import { Asking, costOf } from './asking.js'
+import { Asking, costOf, NOTIFY_COST_BYTES } from './asking.js'
 import { Assemblies, type Assembly } from './assembly.js'
 import { ProtocolError } from './errors.js'
 import { EventCell, type Delivery, type QueryEvent, type SessionEvent } from './events.js'
@@ -155,7 +155,7 @@ export class Session implements HeldSession {
     return this.#outbox.ackedSeq
   }
   get handed(): number {
-    return this.#outbox.handedSeq
+    return this.#outbox.cursorSeq
   }
 
   // ---- commands of the driver: asking
@@ -244,6 +244,7 @@ export class Session implements HeldSession {
   tick(now: number): void {
     this.#asking.expire(now)
     this.#answering.expire(now)
+    this.#sweepBacklog()
   }
 
   // ---- what ends a link in order
@@ -326,7 +327,8 @@ export class Session implements HeldSession {
     const outbox = this.#outbox
     if (!outbox.pending && !this.#messages.pending) return
     const unacknowledged = outbox.ackedSeq < outbox.cursorSeq
-    const windowBytes = unacknowledged ? this.#limits.replayBytesMax - outbox.retainedBytes : Infinity
+    // Slabs that are acknowledged in part still count, but must not stop the last of them from being freed.
+    const windowBytes = this.#limits.replayBytesMax - (unacknowledged ? outbox.retainedBytes : 0)
     const budget = Math.min(budgetBytes, windowBytes)
     if (budget <= 0) return
     while (this.#messages.pending && outbox.unhandedBytes < budget) this.#messages.encodeNext(now)
@@ -408,7 +410,7 @@ export class Session implements HeldSession {
     const contentAt = at + 5 + methodBytes
     if (contentAt > reader.end) throw new ProtocolError('6.1', 'A QUERY shorter than its method')
     const method = methodBytes === 0 ? '' : this.#readMethod(reader.bytes, at + 5, contentAt)
-    if (content === CONTENT.NONE && contentAt !== reader.end) throw contentError()
+    if (flags === 0) this.#checkWhole(content, reader.end - contentAt)
     this.#answering.arriving(id)
     if (flags !== 0) {
       const total = readU64(reader.bytes, reader.start)
@@ -448,7 +450,7 @@ export class Session implements HeldSession {
     let bytes: Uint8Array
     if (flags === 0) {
       if (this.#answerParts[slot] !== undefined) throw new ProtocolError('6.3', 'A whole answer among its fragments')
-      if (content === CONTENT.NONE && reader.lengthBytes > 0) throw contentError()
+      this.#checkWhole(content, reader.lengthBytes)
       bytes = reader.keep(reader.start)
     } else if ((flags & FLAG.FIRST) !== 0) {
       this.#openAnswer(slot, reader, undefined, reader.start + 8)
@@ -489,7 +491,7 @@ export class Session implements HeldSession {
         this.#openAnswer(slot, reader, fixed, read.contentAt)
         return undefined
       }
-      if (content === CONTENT.NONE && read.contentAt !== reader.end) throw contentError()
+      this.#checkWhole(content, reader.end - read.contentAt)
       bytes = reader.keep(read.contentAt)
     } else {
       const part = this.#answerPart(slot)
@@ -526,13 +528,13 @@ export class Session implements HeldSession {
       method = methodBytes === 0 ? '' : this.#readMethod(reader.bytes, at + 1, contentAt)
       if (flags !== 0) {
         const total = readU64(reader.bytes, reader.start)
-        this.#admitNotify(total + methodBytes + 64)
+        this.#admitNotify(total + methodBytes + NOTIFY_COST_BYTES)
         this.#notifyPart = this.#assemblies.open(method, reader.id, content, total, reader.keep(contentAt), true)
         return undefined
       }
-      if (content === CONTENT.NONE && contentAt !== reader.end) throw contentError()
+      this.#checkWhole(content, reader.end - contentAt)
       bytes = reader.keep(contentAt)
-      costBytes = methodBytes + bytes.length + 64
+      costBytes = methodBytes + bytes.length + NOTIFY_COST_BYTES
       this.#admitNotify(costBytes)
     }
     const cell = this.#cell
@@ -542,6 +544,16 @@ export class Session implements HeldSession {
     cell.bytes = bytes
     cell.costBytes = costBytes
     return cell
+  }
+
+  /** @throws ProtocolError for the content of a message in one piece that cannot be */
+  #checkWhole(content: number, lengthBytes: number): void {
+    if (content === CONTENT.NONE && lengthBytes > 0) {
+      throw new ProtocolError('3.4', 'Bytes of content where the header says that there is none')
+    }
+    if (lengthBytes > this.#limits.messageBytesMax) {
+      throw new ProtocolError('6.3', `A message of ${lengthBytes} bytes; the limit is ${this.#limits.messageBytesMax}`)
+    }
   }
 
   #receiveCancel(reader: FrameReader): void {
@@ -554,6 +566,12 @@ export class Session implements HeldSession {
       this.#queryParts[slot] = undefined
     }
     this.#answering.cancel(id, this.#now)
+    this.#sweepBacklog()
+  }
+
+  /** Lets go of queries that were answered while they waited for their handler. */
+  #sweepBacklog(): void {
+    while (this.#backlog.remove((query) => !this.#answering.waits(query.id)) !== undefined);
   }
 
   #openAnswer(slot: number, reader: FrameReader, fixed: FailFixed | undefined, contentAt: number): void {
@@ -643,8 +661,4 @@ export class Session implements HeldSession {
     if (part?.id !== id) throw new ProtocolError('6.4', `A fragment of notification ${id}, which was not begun`)
     return part
   }
-}
-
-function contentError(): ProtocolError {
-  return new ProtocolError('3.4', 'A payload where the content is none')
 }

@@ -11,6 +11,8 @@ export const HEADER_BYTES = 12
 /** The most that a handshake message may take, its header included: a stranger is given no more memory than this. */
 export const HANDSHAKE_BYTES_MAX = 1024
 export const METHOD_BYTES_MAX = 255
+/** The total in front of a message's first fragment. */
+export const TOTAL_BYTES = 8
 export const ABOUT_BYTES_MAX = 200
 export const CIPHER_NAME_BYTES_MAX = 64
 export const REASON_BYTES_MAX = 200
@@ -119,4 +121,12 @@ export function encodeFrame(kind: number, payload: Uint8Array): Uint8Array {
   writeHeader(frame, 0, kind, 0, CONTENT.NONE, 0, payload.length)
   frame.set(payload, HEADER_BYTES)
   return frame
+}
+
+/** At most `bytesMax` bytes, cut between characters. */
+export function cutText(bytes: Uint8Array, bytesMax: number): Uint8Array {
+  if (bytes.length <= bytesMax) return bytes
+  let end = bytesMax
+  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--
+  return bytes.slice(0, end)
 }

@@ -154,7 +154,7 @@ export function frameVectors(): { good: object[]; bad: BadFrame[] } {
     ],
     [
       'more consumed than was sent',
-      '6.6',
+      '7.2',
       frame(KIND.ACK, Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
     ],
     ['a CLOSE of one byte', '8.1', frame(KIND.CLOSE, new Uint8Array(1))],
