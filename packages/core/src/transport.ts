@@ -16,27 +16,50 @@ export interface Transport {
   /**
    * Opens a pipe to whoever listens at the address. Resolves to
    * - a `Pipe` when somebody accepted;
-   * - `'absent'` when surely nobody listens, so that this process may;
-   * - `'again'` when it cannot be told at this moment (full backlog, no descriptors): the caller pauses and dials again.
+   * - `'absent'` when surely nobody listens, so that this process may; always, where a process can only listen;
+   * - `'again'` when it cannot be told at this moment (no descriptors, an interrupted call): the caller pauses and dials again;
+   * - `'full'` when somebody holds the address and takes no more dials at this moment: as `'again'`, but nobody answered.
    *
    * Rejects when no retry can help, with a `PairlinkError` where the reason is known (`ADDRESS_INVALID`).
    * After `signal` fires the result is destroyed by the transport and the promise rejects.
    */
-  dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again'>
+  dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'>
   /**
    * Takes the address. Resolves to
    * - a `Listener` once a dial from another process would succeed;
-   * - `'taken'` when somebody else listens there, so that this process should dial.
+   * - a `Pipe` when it turned out that somebody does listen, and accepted;
+   * - `'taken'` when somebody else listens or is about to, so that this process should dial;
+   * - `'cannot'` when this process cannot listen there, and may only dial.
    *
    * `accept` is called for each pipe that comes in, never before the promise has resolved, and calls `pipe.start`
    * before it returns.
+   * With `silent` the address may also be taken from that holder, where a transport can tell that it is the same one.
    * Rejects as `dial` does, and undoes what it made when `signal` fires.
    */
-  listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener | 'taken'>
+  listen(
+    accept: (pipe: Pipe) => void,
+    signal: AbortSignal,
+    silent?: SilentHolder,
+  ): Promise<Listener | Pipe | 'taken' | 'cannot'>
+  /** What has kept this process from dialling or listening at last, as a sentence for people; undefined for nothing. */
+  obstacle?(): string | undefined
+}
+
+/** One who holds an address and has answered nothing for long: it is stopped. */
+export interface SilentHolder {
+  /** `Pipe.holder` of the pipes that it did not answer. */
+  readonly holder: string
+  /** Looks a last time, through a pipe that it has just accepted. */
+  isSilent(pipe: Pipe): Promise<boolean>
 }
 
 /** An address that this process holds. */
 export interface Listener {
+  /**
+   * False once the address belongs to another, or was removed: then everything that comes in here is lost, and the caller
+   * closes it. Synchronous and cheap. Left out where an address cannot be lost.
+   */
+  holds?(): boolean
   /**
    * Gives the address up, touching nothing that a successor may own by now, and accepts nothing more. Pipes that were
    * accepted live on. Resolves when no handle and no file is left; calling again returns the same promise.
@@ -46,8 +69,13 @@ export interface Listener {
   unref(): void
 }
 
-/** An ordered, reliable stream of byte chunks in both directions; the borders of chunks mean nothing. */
+/**
+ * An ordered, reliable stream of byte chunks in both directions; the borders of chunks mean nothing. It calls its sink from
+ * an event of its own, never from inside one of these methods: what is written may be an answer to what is being read.
+ */
 export interface Pipe {
+  /** Who accepted, where that can be told: another string once the address has changed hands. */
+  readonly holder?: string
   /** Begins delivery. Called exactly once, synchronously with receiving the pipe; until then nothing is read. */
   start(sink: PipeSink): void
   /**

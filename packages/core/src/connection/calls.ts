@@ -30,8 +30,11 @@ export class Calls {
   readonly #resolves: (Resolve | undefined)[] = []
   readonly #rejects: (Reject | undefined)[] = []
   readonly #methods: string[] = []
-  /** For calls with a signal: what removes the listener. */
-  readonly #cleanups = new Map<number, () => void>()
+  /** For calls with a signal: what ends the watch on it. */
+  readonly #unwatch = new Map<number, () => void>()
+  /** Calls whose bytes the caller has lent. */
+  readonly #lent = new Set<number>()
+  readonly #whenFlushed: (callback: () => void) => void
   #open = 0
   /** The slot whose promise is being made. One executor serves all: a closure per call costs more. */
   #promised = 0
@@ -40,7 +43,9 @@ export class Calls {
     this.#rejects[this.#promised] = reject
   }
 
-  constructor(session: Session, shared: Shared) {
+  /** `whenFlushed` calls back once nothing that was written lies in this process any more. */
+  constructor(session: Session, shared: Shared, whenFlushed: (callback: () => void) => void) {
+    this.#whenFlushed = whenFlushed
     this.#session = session
     this.#shared = shared
   }
@@ -71,6 +76,7 @@ export class Calls {
     }
     if (slot < 0) return Promise.reject(this.#refused(slot, payload.bytes.length))
     this.#shared.wake()
+    if (ownership === 'borrow') this.#lent.add(slot)
     return this.#promise(slot, plan)
   }
 
@@ -96,6 +102,7 @@ export class Calls {
     this.#shared.wake()
     if (slot === TAKEN) return RESOLVED
     if (slot < 0) return Promise.reject(this.#refused(slot, payload.bytes.length))
+    if (ownership === 'borrow') this.#lent.add(slot)
     return this.#promise(slot, plan) as Promise<void>
   }
 
@@ -124,13 +131,10 @@ export class Calls {
   timedOut(slot: number, delivery: Delivery): void {
     const reject = this.#rejects[slot]
     const method = this.#methods[slot] ?? ''
-    this.#release(slot)
-    const what = method === '' ? 'The query' : `The call of '${method}'`
-    reject?.(
-      new PairlinkError('TIMEOUT', `${what} was not answered in time (${delivery}) at ${this.#shared.address}`, {
-        delivery,
-      }),
-    )
+    const isLent = this.#release(slot)
+    const what = method === '' ? 'What was sent' : `'${method}'`
+    const text = `${what} found no answer, or no room in the send queue, in time (${delivery}) at ${this.#shared.address}`
+    this.#giveBack(isLent, () => reject?.(new PairlinkError('TIMEOUT', text, { delivery })))
   }
 
   taken(slot: number): void {
@@ -141,12 +145,11 @@ export class Calls {
 
   /** Settles everything that is open, each with what is known of it. */
   end(code: ErrorCode, message: string, cause?: unknown): void {
-    const now = this.#shared.now()
     for (let slot = 0; slot < this.#rejects.length; slot++) {
       const reject = this.#rejects[slot]
       if (reject === undefined) continue
       this.#release(slot)
-      const delivery = this.#session.abandon(slot, now)
+      const delivery = this.#session.delivery(slot)
       reject(new PairlinkError(code, message, { delivery, ...(cause === undefined ? {} : { cause }) }))
     }
   }
@@ -160,26 +163,32 @@ export class Calls {
   }
 
   #watch(slot: number, signal: AbortSignal): void {
-    const abort = (): void => {
+    const unwatch = this.#shared.signals.watch(signal, () => {
       const reject = this.#rejects[slot]
-      this.#release(slot)
+      const isLent = this.#release(slot)
       const delivery = this.#session.abandon(slot, this.#shared.now())
       this.#shared.wake()
-      reject?.(this.#cancelled(signal, delivery))
-    }
-    signal.addEventListener('abort', abort, { once: true })
-    this.#cleanups.set(slot, () => {
-      signal.removeEventListener('abort', abort)
+      this.#giveBack(isLent, () => reject?.(this.#cancelled(signal, delivery)))
     })
+    this.#unwatch.set(slot, unwatch)
   }
 
-  #release(slot: number): void {
+  /** Settles a call before its end at the peer: bytes that were lent are the caller's again only when the pipe has let go of them. */
+  #giveBack(isLent: boolean, settle: () => void): void {
+    if (isLent) this.#whenFlushed(settle)
+    else settle()
+  }
+
+  /** The call in `slot` is settled. True when its bytes were lent. */
+  #release(slot: number): boolean {
     this.#resolves[slot] = undefined
     this.#rejects[slot] = undefined
     this.#open--
-    if (this.#cleanups.size === 0) return
-    this.#cleanups.get(slot)?.()
-    this.#cleanups.delete(slot)
+    if (this.#unwatch.size > 0) {
+      this.#unwatch.get(slot)?.()
+      this.#unwatch.delete(slot)
+    }
+    return this.#lent.size > 0 && this.#lent.delete(slot)
   }
 
   #cancelled(signal: AbortSignal, delivery: Delivery): PairlinkError {

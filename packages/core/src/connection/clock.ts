@@ -46,6 +46,36 @@ export const systemClock: Clock = {
   },
 }
 
+/** A timer that fires this much late means that the process did not run: what has arrived meanwhile is read first. */
+export const LATE_MS = 100
+
+/** As `clock.after`, but a timer that fires late calls back only when what had arrived by then was read. */
+export function afterReading(clock: Clock, delayMs: number, callback: () => void): Timer {
+  let isCancelled = false
+  const dueAt = clock.now() + delayMs
+  const timer = clock.after(delayMs, () => {
+    if (clock.now() - dueAt <= LATE_MS) {
+      callback()
+      return
+    }
+    clock.afterPoll(() => {
+      if (!isCancelled) callback()
+    })
+  })
+  return {
+    cancel: () => {
+      isCancelled = true
+      timer.cancel()
+    },
+    ref: () => {
+      timer.ref()
+    },
+    unref: () => {
+      timer.unref()
+    },
+  }
+}
+
 /** One timer that is only armed anew when its moment comes nearer: a moment that moved away costs one early call. */
 export class Alarm {
   readonly #clock: Clock

@@ -20,23 +20,26 @@ import {
   type Judgement,
   type LinkEnd,
   type ProtocolEvent,
-  type RefuseReason,
   type SessionStats,
   type Side,
 } from '../protocol/index.js'
+import { pauses } from './backoff.js'
 import type { Calls } from './calls.js'
-import { Alarm, type Timer } from './clock.js'
+import { afterReading, Alarm, type Timer } from './clock.js'
 import { Emitter } from './emitter.js'
+import { lossOf, refusedReason, type RefusedReason } from './endings.js'
 import { systemEnvironment, type Environment } from './environment.js'
 import { isPairlinkError, PairlinkError } from './errors.js'
-import type { CallOptions, NotifyOptions, Outward, Running } from './handlers.js'
+import { namelessCall, type CallOptions, type NotifyOptions, type Outward, type Running } from './handlers.js'
 import { Inbox } from './inbox.js'
 import { SafeLogger } from './logger.js'
-import { Meeting, type MeetingHost } from './meeting.js'
+import { Meeting, type MeetingHost, type MeetingPlan } from './meeting.js'
+import { Newcomers } from './newcomers.js'
 import {
   checkNames,
   completeOptions,
   milliseconds,
+  RECONNECT_DELAY_MS,
   record,
   type AnyApi,
   type ConnectionOptions,
@@ -46,40 +49,62 @@ import {
   type Settings,
 } from './options.js'
 import { isSessionEvent, Pair, type Peer } from './pair.js'
+import { ParkedCalls, type Send } from './parked.js'
 import { encodePayload, type Encoded } from './payload.js'
 import { planCall, type CallPlan } from './plan.js'
 import type { Pump } from './pump.js'
 import { randomId } from './random.js'
 import type { Shared } from './shared.js'
+import { Signals } from './signals.js'
 import { Turn } from './turn.js'
 import { Waiters, type ConnectOptions, type PairedOptions } from './waiters.js'
 
-export type ConnectionState = 'idle' | 'meeting' | 'paired' | 'apart' | 'closing' | 'closed'
-export type Role = 'listener' | 'dialer'
-
 /**
- * Why somebody was turned away: what a REFUSE said, or `not-pairlink` (other bytes), `silent` (no proof in time), `crowd` (too
- * many strangers at once, and it was the oldest).
+ * `idle`: not begun, or `connect` has failed. `meeting`: no peer yet. `standby`: two others are paired, and this process
+ * waits for its turn. `paired`: there is a peer. `apart`: it was lost or has said goodbye, and the next is awaited.
+ * `closing`, `closed`: for good.
  */
-export type RefusedReason = RefuseReason | 'not-pairlink' | 'silent' | 'crowd'
+export type ConnectionState = 'idle' | 'meeting' | 'standby' | 'paired' | 'apart' | 'closing' | 'closed'
+export type Role = 'listener' | 'dialer'
 
 export interface ConnectionEvents {
   state: { readonly now: ConnectionState; readonly before: ConnectionState }
   /** This process holds the address and waits there. */
   listening: { readonly address: string }
+  /**
+   * Nothing is wrong, but it takes long: this process was alone for three seconds, or the error says what it waits for (a
+   * peer that does not answer, a lock that is held).
+   */
+  waiting: { readonly error: PairlinkError | undefined; readonly address: string }
   paired: { readonly role: Role; readonly peer: 'same' | 'new' }
-  /** The link is gone: without an error when the peer has said goodbye. */
-  apart: { readonly error: PairlinkError | undefined }
+  /**
+   * There is no peer any more: without an error when it has said goodbye, and what was begun with it is then still finished.
+   * Again for each look for a peer that found none. `retryInMs` is when the next one follows; undefined for one who
+   * listens, or does not look.
+   */
+  apart: { readonly error: PairlinkError | undefined; readonly retryInMs: number | undefined }
   /** A stranger or a third process was turned away. */
   refused: { readonly reason: RefusedReason }
   closed: { readonly error: PairlinkError | undefined }
 }
 
+const EVENT_NAMES: readonly (keyof ConnectionEvents)[] = [
+  'state',
+  'listening',
+  'waiting',
+  'paired',
+  'apart',
+  'refused',
+  'closed',
+]
+
 export interface ConnectionStats {
   readonly state: ConnectionState
   readonly role: Role | undefined
-  /** Own calls without an answer. */
+  /** Own calls without an answer, those with a peer that has said goodbye included. */
   readonly callsOpen: number
+  /** Own calls that wait for a peer. */
+  readonly callsParked: number
   /** Notifications whose handler was not started. */
   readonly inboxWaiting: number
   /** Links that have not proven the secret. */
@@ -87,6 +112,9 @@ export interface ConnectionStats {
   /** The session with the present peer. */
   readonly session: SessionStats | undefined
 }
+
+const sendQuery: Send<Calls> = (calls, plan, encoded) => calls.query(plan, encoded)
+const sendNotification: Send<Calls> = (calls, plan, encoded) => calls.notify(plan, encoded)
 
 export class Connection<Mine extends object = AnyApi, Theirs extends object = Mine> {
   readonly #settings: Settings
@@ -97,7 +125,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   readonly #meeting: Meeting
   readonly #waiters: Waiters
   readonly #inbox: Inbox
-  readonly #outward: Outward
+  readonly #newcomers: Newcomers
+  readonly #parked: ParkedCalls<Calls>
   readonly #key: Uint8Array
   readonly #instance: Id
 
@@ -113,6 +142,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   /** While listening for a peer that was lost: when to give up. */
   readonly #giveUp: Alarm
   #isHeld = true
+  #hasPaired = false
   #warnedOfOneProcess = false
 
   readonly #turn: Turn
@@ -120,6 +150,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   readonly #methodBytes = new Map<string, Uint8Array>()
 
   #closing: Promise<void> | undefined
+  /** While closing: until when a peer may take to be finished with. */
+  #drainedAt = 0
   /** Called when the last pipe of a peer is closed, while closing. */
   #allGone: (() => void) | undefined
   readonly #closed: Promise<PairlinkError | undefined>
@@ -147,10 +179,14 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     })
     this.#turn = new Turn(environment.clock, (now) => {
       this.#pair?.pump.pump(now)
+      for (const pump of this.#leaving.keys()) pump.pump(now)
     })
+    const signals = new Signals()
+    this.#parked = new ParkedCalls(environment.clock, signals, settings.limits.sendBytesMax)
     this.#shared = {
       settings,
       environment,
+      signals,
       address: settings.transport.address,
       now: () => this.#turn.now(),
       wake: () => {
@@ -161,20 +197,25 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       },
       methodBytes: (method) => this.#bytesOf(method),
     }
-    this.#outward = {
-      call: (method, payload, callOptions, within) => this.#call(method, payload, callOptions, within),
-      notify: (message, notifyOptions, within) => this.#notify(message, notifyOptions, within),
-    }
     this.#inbox = new Inbox(this.#shared)
     this.#waiters = new Waiters(environment.clock, () => {
       this.#nobodyWaits()
     })
     this.#giveUp = new Alarm(environment.clock, () => {
-      void this.#end(new PairlinkError('RETRIES_EXHAUSTED', `No peer came back at ${settings.transport.address}`))
+      // One who came at the last moment is read first.
+      environment.clock.afterPoll(() => {
+        if (this.#state !== 'apart') return
+        void this.#end(new PairlinkError('RETRIES_EXHAUSTED', `No peer came back at ${settings.transport.address}`))
+      })
+    })
+    this.#newcomers = new Newcomers(environment.clock, ({ pump, hello }) => {
+      this.#proven(pump, hello)
+      pump.pump(environment.clock.now())
     })
     this.#meeting = new Meeting(settings.transport, environment.clock, environment.random, this.#host(), {
       strangersMax: settings.limits.strangersMax,
       drainMs: settings.drainMs,
+      keepaliveMs: settings.keepaliveMs,
     })
   }
 
@@ -199,7 +240,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /**
    * Meets the other process: dials, or listens when nobody is there. Each call has its own promise; there is one meeting.
-   * Resolves when paired, or with `until: 'started'` as soon as this process listens.
+   * Resolves when paired, or with `until: 'started'` as soon as this process listens or stands by.
    * @throws PairlinkError with a code of the table "first connect"; the state is `idle` then, and it may be tried again.
    * `TIMEOUT` and `CANCELLED` end the meeting only when nobody else waits for it; `CLOSED` after `close()`
    */
@@ -210,13 +251,13 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     } catch (error) {
       return Promise.reject(error)
     }
-    if (this.#state === 'closing' || this.#state === 'closed') {
+    if (this.#isOver()) {
       this.#waiters.reject(this.#closedError())
     } else if (this.#state === 'paired') {
       this.#waiters.paired()
     } else if (this.#state === 'idle') {
-      if (this.#waiters.count > 0) this.#meet(true)
-    } else if (this.#meeting.isListening) {
+      if (this.#waiters.count > 0) this.#meet()
+    } else if (this.#meeting.isListening || this.#state === 'standby') {
       this.#waiters.started()
     }
     return promise
@@ -233,7 +274,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     } catch (error) {
       return Promise.reject(error)
     }
-    if (this.#state === 'closing' || this.#state === 'closed') this.#waiters.reject(this.#closedError())
+    if (this.#isOver()) this.#waiters.reject(this.#closedError())
     else if (this.#canAsk()) this.#waiters.paired()
     return promise
   }
@@ -256,8 +297,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       ? [input?: Input<Theirs, Name>, options?: CallOptions]
       : [input: Input<Theirs, Name>, options?: CallOptions]
   ): Promise<Output<Theirs, Name>> {
-    if ((method as unknown) === '')
-      return Promise.reject(new TypeError('A method needs a name; use query() for the nameless form'))
+    if ((method as unknown) === '') return Promise.reject(namelessCall())
     return this.#call(method, input, options, undefined) as Promise<Output<Theirs, Name>>
   }
 
@@ -270,8 +310,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     return this.#notify(message, options, undefined)
   }
 
-  /** Adds a listener. @returns the function that removes it */
+  /** Adds a listener. @returns the function that removes it. @throws TypeError for an event that there is not */
   on<Name extends keyof ConnectionEvents>(event: Name, listener: (event: ConnectionEvents[Name]) => void): () => void {
+    checkNames({ [event]: true }, EVENT_NAMES, 'event')
+    if (typeof listener !== 'function') throw new TypeError(`The listener of '${event}' must be a function`)
     return this.#emitter.on(event, listener)
   }
 
@@ -280,7 +322,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     return {
       state: this.#state,
       role: this.role,
-      callsOpen: this.#pair?.calls.open ?? 0,
+      callsOpen: this.#pairs().reduce((sum, pair) => sum + pair.calls.open, 0),
+      callsParked: this.#parked.count,
       inboxWaiting: this.#inbox.waiting,
       strangers: this.#meeting.strangers,
       session: this.#pair?.session.stats(),
@@ -311,7 +354,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     } catch (error) {
       return Promise.reject(error)
     }
-    this.#closing ??= this.#state === 'closed' ? Promise.resolve() : this.#close(drainMs)
+    if (this.#closing === undefined) {
+      // Known before anybody is told, who may close too.
+      let resolve = (): void => undefined
+      this.#closing = new Promise((settle) => (resolve = settle))
+      void this.#close(drainMs).then(resolve)
+    }
     return this.#closing
   }
 
@@ -321,6 +369,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   // ---- calls
 
+  /** The present one, and those that are finished with. */
+  #pairs(): Pair[] {
+    return [...this.#leaving.values(), ...(this.#pair === undefined ? [] : [this.#pair])]
+  }
+
   #call(
     method: string,
     payload: unknown,
@@ -328,11 +381,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     within: Running | undefined,
   ): Promise<unknown> {
     try {
-      const plan = planCall('call', method, options, within, this.#settings, this.#turn.now())
+      const plan = planCall('call', method, options, within, this.#settings, this.#turn.read())
       const encoded = encodePayload(payload, this.#environment.utf8, this.#encoded)
       const pair = this.#pair
       if (pair !== undefined && this.#canAsk()) return pair.calls.query(plan, encoded)
-      return this.#whenPaired(plan, { ...encoded }, (calls, kept) => calls.query(plan, kept))
+      return this.#whenPaired(plan, encoded, sendQuery)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -344,42 +397,23 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       const encoded = encodePayload(message, this.#environment.utf8, this.#encoded, 'message')
       const pair = this.#pair
       if (pair !== undefined && this.#canAsk()) return pair.calls.notify(plan, encoded)
-      return this.#whenPaired(plan, { ...encoded }, (calls, kept) => calls.notify(plan, kept)) as Promise<void>
+      return this.#whenPaired(plan, encoded, sendNotification) as Promise<void>
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   /** While there is no peer: fails at once, or waits for one within the time of the call. */
-  async #whenPaired(
-    plan: CallPlan,
-    encoded: Encoded,
-    send: (calls: Calls, encoded: Encoded) => Promise<unknown>,
-  ): Promise<unknown> {
+  #whenPaired(plan: CallPlan, encoded: Encoded, send: Send<Calls>): Promise<unknown> {
     const delivery = 'not-sent'
-    if (this.#state === 'closing' || this.#state === 'closed') {
+    if (this.#isOver()) {
       throw new PairlinkError('CLOSED', 'The connection is closed', { delivery })
     }
     if (plan.whenApart === 'reject') {
       const text = `There is no peer (state ${this.#state}) at ${this.#shared.address}; await connect() or paired() first`
       throw new PairlinkError('NOT_CONNECTED', text, { delivery })
     }
-    // The caller may change its bytes after the call, so they are copied here as they would be by the session.
-    const isCopied = encoded.ownership === 'copy' && !plan.borrow
-    const kept: Encoded = isCopied ? { ...encoded, bytes: encoded.bytes.slice(), ownership: 'own' } : encoded
-    try {
-      while (!this.#canAsk()) {
-        const leftMs = plan.expiresAt - this.#turn.now()
-        const waiting = plan.signal === undefined ? {} : { signal: plan.signal }
-        await this.paired(leftMs === Infinity ? waiting : { ...waiting, timeoutMs: Math.max(0, leftMs) })
-      }
-    } catch (error) {
-      if (!isPairlinkError(error)) throw error
-      throw new PairlinkError(error.code, error.message, { delivery, cause: error.cause })
-    }
-    const pair = this.#pair
-    if (pair === undefined) throw new PairlinkError('NOT_CONNECTED', 'The peer has gone again', { delivery })
-    return send(pair.calls, kept)
+    return this.#parked.park(plan, encoded, send)
   }
 
   #canAsk(): boolean {
@@ -392,6 +426,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const bytes = this.#environment.utf8.encode(method)
     if (bytes.length > METHOD_BYTES_MAX)
       throw new TypeError(`A method name of ${bytes.length} bytes; the limit is ${METHOD_BYTES_MAX}`)
+    if (!method.isWellFormed()) throw new TypeError('A method name must be well-formed text')
     if (this.#methodBytes.size < 1024) this.#methodBytes.set(method, bytes)
     return bytes
   }
@@ -402,12 +437,17 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     return {
       makeLink: (side) => this.#makeLink(side),
       listening: (address) => {
+        if (this.#state === 'standby') this.#setState(this.#hasPaired ? 'apart' : 'meeting')
         this.#emitter.emit('listening', { address })
         this.#waiters.started()
       },
       refused: (end) => {
         this.#refused(end)
       },
+      displaced: () => {
+        this.#displaced()
+      },
+      isPaired: () => this.#state === 'paired',
       event: (pump, event) => {
         this.#event(pump, event)
       },
@@ -455,59 +495,115 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     })
   }
 
-  #meet(isFirst: boolean): void {
+  #meet(): void {
+    const isFirst = !this.#hasPaired
     const abort = new AbortController()
     this.#meetingAbort = abort
     if (isFirst) this.#setState('meeting')
-    const { reconnect } = this.#settings
-    const maxRetries = reconnect === false || isFirst ? 0 : reconnect.maxRetries
-    const delayMs = reconnect === false ? 1000 : reconnect.delayMs
-    const plan = {
+    const { reconnect, failover, whenBusy, transport } = this.#settings
+    if (transport.reach === 'network' && !transport.encrypted) {
+      const text = `${transport.address} reaches beyond this host, and nothing on the way is encrypted`
+      void this.#failed(new PairlinkError('NOT_LOCAL', text))
+      return
+    }
+    const { random } = this.#environment
+    // `reconnect` is about losses; the first meeting goes on until nobody waits for it.
+    const isLimited = reconnect !== false && !isFirst
+    const policy = isLimited ? reconnect : { maxRetries: 0, delayMs: RECONNECT_DELAY_MS, growth: 1, jitter: true }
+    const roundsMax = policy.maxRetries === 0 ? Infinity : policy.maxRetries
+    const plan: MeetingPlan = {
       isFirst,
-      roundsMax: maxRetries === 0 ? Infinity : maxRetries,
-      delayMs,
-      missed: (error: PairlinkError) => {
-        this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
+      mayListen: isFirst || failover,
+      isStandby: whenBusy === 'wait',
+      roundsMax,
+      delays: pauses(policy, random),
+      missed: this.#missedOnce(),
+      standsBy: () => {
+        this.#setState('standby')
+        this.#waiters.started()
+      },
+      waiting: (error) => {
+        this.#waiting(error)
       },
     }
     this.#meeting.meet(plan, abort.signal).then(
       (met) => {
-        // As the survivor in the listener's place, one attempt is `delayMs` of listening.
-        if (met === 'listening' && this.#state === 'apart' && maxRetries > 0) {
-          this.#giveUp.set(this.#environment.clock.now() + maxRetries * delayMs)
-        }
+        if (met !== 'listening' || this.#state !== 'apart' || roundsMax === Infinity) return
+        // For one who listens, one attempt is as much listening as another would pause.
+        let waitMs = 0
+        const delays = pauses(policy, random)
+        for (let round = 0; round < roundsMax; round++) waitMs += delays.next().value
+        this.#giveUp.set(this.#environment.clock.now() + waitMs)
       },
       (error: unknown) => {
         if (abort.signal.aborted) return
-        const reason = isPairlinkError(error)
-          ? error
-          : new PairlinkError('ADDRESS_INVALID', `Meeting at ${this.#shared.address} failed`, { cause: error })
-        if (isFirst) void this.#backToIdle(reason)
-        else void this.#end(reason)
+        void this.#failed(
+          isPairlinkError(error)
+            ? error
+            : new PairlinkError('ADDRESS_INVALID', `Meeting at ${this.#shared.address} failed`, { cause: error }),
+        )
       },
     )
   }
 
+  /** No further try is worth it. */
+  #failed(reason: PairlinkError): Promise<void> {
+    return this.#hasPaired ? this.#end(reason) : this.#backToIdle(reason)
+  }
+
+  /** Tells of each look that found nobody, in the log of people once. */
+  #missedOnce(): MeetingPlan['missed'] {
+    let isLogged = false
+    return (error, retryInMs) => {
+      const fields = { code: error.code, address: this.#shared.address, retryInMs: Math.round(retryInMs) }
+      this.#logger.log(isLogged ? 'debug' : 'info', fields, error.message)
+      isLogged = true
+      if (this.#state === 'apart') this.#emitter.emit('apart', { error, retryInMs })
+    }
+  }
+
+  #waiting(error: PairlinkError | undefined): void {
+    const { address } = this.#shared
+    if (error === undefined) this.#logger.log('info', { address }, `waiting at ${address}`)
+    else this.#logger.log('warn', { code: error.code, address }, `waiting at ${address}: ${error.message}`)
+    this.#emitter.emit('waiting', { error, address })
+  }
+
+  /** The address is not ours any more: nobody is answered in its name, and the place is looked for anew. */
+  #displaced(): void {
+    const { address } = this.#shared
+    this.#logger.log('warn', { address }, `${address} was taken or removed by somebody else; meeting anew`)
+    this.#newcomers.release()
+    this.#giveUp.clear()
+    const pair = this.#pair
+    // The loss of the link makes us meet again.
+    if (pair !== undefined) pair.pump.destroy()
+    else if (this.#state === 'meeting' || this.#state === 'apart') this.#meet()
+  }
+
   /** The first meeting failed, or nobody waits for it any more: as if `connect` had not been called. */
   async #backToIdle(reason: PairlinkError | undefined): Promise<void> {
-    const abort = this.#meetingAbort
-    abort?.abort(reason)
+    this.#meetingAbort?.abort(reason)
     this.#meetingAbort = undefined
     await this.#stopMeeting()
-    if (this.#state !== 'meeting') return
-    this.#setState('idle')
-    if (reason !== undefined) this.#waiters.reject(reason)
+    if (this.#isOver()) return
     // Somebody may have begun to wait while the address was being given up.
-    else if (this.#waiters.count > 0) this.#meet(true)
+    if (reason === undefined && this.#waiters.count > 0) {
+      this.#meet()
+      return
+    }
+    // Before listeners of the state are called, which may connect anew.
+    if (reason !== undefined) this.#waiters.reject(reason)
+    this.#setState('idle')
   }
 
   #nobodyWaits(): void {
-    if (this.#state === 'meeting' && this.#meetingAbort !== undefined) void this.#backToIdle(undefined)
+    if (!this.#hasPaired && this.#meetingAbort !== undefined) void this.#backToIdle(undefined)
   }
 
   #refused(end: LinkEnd): void {
     const reason = refusedReason(end)
-    if (reason === undefined || this.#state === 'closing' || this.#state === 'closed') return
+    if (reason === undefined || this.#isOver()) return
     this.#logger.log('debug', { reason, address: this.#shared.address }, 'a stranger was turned away')
     this.#emitter.emit('refused', { reason })
   }
@@ -543,34 +639,44 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#leaving.set(pump, pair)
     this.#pair = undefined
     this.#setState('apart')
-    this.#emitter.emit('apart', { error: undefined })
+    this.#emitter.emit('apart', { error: undefined, retryInMs: undefined })
   }
 
   /** A dialer at our listener has proven the secret. */
   #proven(pump: Pump, hello: Hello): void {
     const { link } = pump
-    if (this.#state === 'closing' || this.#state === 'closed') {
-      link.refuse('busy', 'closing')
+    const now = this.#environment.clock.now()
+    if (this.#isOver()) {
+      link.refuse('busy', 'closing', Math.max(1, this.#drainedAt - now))
+      return
+    }
+    const wasListening = this.#meeting.isListening
+    if (!this.#meeting.holdsAddress()) {
+      link.drop('the address is not ours any more')
+      if (wasListening) this.#displaced()
       return
     }
     const pair = this.#pair
     if (pair !== undefined && pair.session.peer !== hello.instance) {
-      link.refuse('busy', 'two processes are paired here already')
-      // Should the present peer be gone without a word, its silence is to be noticed soon.
-      pair.pump.link.ping()
+      // Should the present peer be gone without a word, its silence makes room soon.
+      link.refuse('busy', 'two processes are paired here already', pair.pump.link.probe(now))
+      this.#turn.wake()
       return
     }
+    if (pair === undefined && this.#newcomers.takes({ pump, hello })) return
     const judgement = judgeClaim(pair?.session, hello.instance, hello.claim)
     switch (judgement.verdict) {
       case 'drop':
-      case 'violation':
         link.drop(judgement.why)
+        return
+      case 'violation':
+        link.blame(judgement.why)
         return
       case 'resume':
       case 'fresh': {
         const resumed = judgement.verdict === 'resume' ? pair : undefined
         const session = resumed?.session ?? this.#newSession(judgement.welcome.session, hello, hello.claim.attempt)
-        link.welcome(session, judgement, this.#environment.clock.now())
+        link.welcome(session, judgement, now)
         if (resumed === undefined) {
           this.#begin(pump, session, hello)
         } else {
@@ -588,7 +694,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /** The listener that we dialled has proven the secret and welcomes us. */
   #welcomed(pump: Pump, hello: Hello, judgement: Judgement): void {
-    if (judgement.verdict !== 'fresh' || this.#state === 'closing' || this.#state === 'closed') {
+    if (judgement.verdict === 'violation') {
+      pump.link.blame(judgement.why)
+      return
+    }
+    if (judgement.verdict !== 'fresh' || this.#isOver()) {
       pump.link.drop('why' in judgement ? judgement.why : 'closing')
       return
     }
@@ -613,27 +723,47 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       before.lose('PEER_LOST', error.message, error)
       before.pump.destroy()
       this.#setState('apart')
-      this.#emitter.emit('apart', { error })
-      if (this.#state !== 'apart') {
+      this.#emitter.emit('apart', { error, retryInMs: undefined })
+      if (this.#isOver()) {
         pump.destroy() // a listener has closed the connection
         return
       }
     }
     this.#giveUp.clear()
     this.#meetingAbort = undefined
-    this.#pair = new Pair(pump, session, hello, this.#shared, this.#outward, this.#inbox)
+    this.#hasPaired = true
+    this.#pair = new Pair(pump, session, hello, this.#shared, this.#outwardOf(session), this.#inbox)
     if (hello.process === this.#environment.process && !this.#warnedOfOneProcess) {
       this.#warnedOfOneProcess = true
       this.#logger.log('warn', { address: this.#shared.address }, 'both ends of the pair are in one process')
     }
+    // Before the application hears of the pair, so that nothing overtakes what it sent before.
+    this.#parked.release(this.#pair.calls)
     const peer = this.#lastPeer === hello.instance ? 'same' : 'new'
     this.#lastPeer = hello.instance
     this.#setState('paired')
     this.#emitter.emit('paired', { role: pump.link.side, peer })
     this.#waiters.paired()
+    // The others learn that it is too late for them.
+    this.#newcomers.release()
+  }
+
+  /** What the handlers of a session call with: its own peer, and never the next one. */
+  #outwardOf(session: Session): Outward {
+    const gone = (): Promise<never> => {
+      const text = 'The peer whose query this handler answers has closed, or is lost'
+      return Promise.reject(new PairlinkError('NOT_CONNECTED', text, { delivery: 'not-sent' }))
+    }
+    return {
+      call: (method, payload, options, within) =>
+        this.#pair?.session === session ? this.#call(method, payload, options, within) : gone(),
+      notify: (message, options, within) =>
+        this.#pair?.session === session ? this.#notify(message, options, within) : gone(),
+    }
   }
 
   #linkEnded(pump: Pump, event: EndedEvent): void {
+    this.#newcomers.remove(pump)
     const left = this.#leaving.get(pump)
     if (left !== undefined) {
       left.lose('CLOSED', 'The peer has closed')
@@ -647,26 +777,38 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       pair.lose('CLOSED', 'The connection was closed')
       return // `gone` tells that the pipe is closed too
     }
+    const { link } = pump
     const error = lossOf(event.end, this.#shared.address)
-    pair.lose('PEER_LOST', error.message, error)
+    if (event.end.by === 'silence' && link.side === 'dialer') this.#meeting.lostBySilence(pump)
+    if (link.side === 'listener' && this.#settings.reconnect !== false) {
+      this.#newcomers.keepFor(pair.session.peer, this.#settings.holdMs)
+    }
     this.#pair = undefined
+    // From here on code of the application runs, which may close the connection.
+    pair.lose('PEER_LOST', error.message, error)
+    if (this.#isOver()) return
     this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
     this.#setState('apart')
+    if (this.#isOver()) return
     this.#meetAgain(error)
-    this.#emitter.emit('apart', { error })
+    const isLooking = this.#settings.reconnect !== false && !this.#meeting.isListening
+    this.#emitter.emit('apart', { error, retryInMs: isLooking ? 0 : undefined })
   }
 
   /** The link of the last peer has ended, with an error or after its goodbye. */
   #meetAgain(error: PairlinkError | undefined): void {
     if (this.#settings.reconnect === false) void this.#end(error)
-    else if (this.#meetingAbort === undefined) this.#meet(false)
+    else if (this.#meetingAbort === undefined) this.#meet()
   }
 
   // ---- the end
 
   async #close(drainMs: number): Promise<void> {
+    this.#drainedAt = this.#environment.clock.now() + drainMs
     this.#setState('closing')
     this.#giveUp.clear()
+    this.#newcomers.release()
+    this.#parked.reject('CLOSED', 'The connection was closed')
     this.#waiters.reject(this.#closedError())
     this.#meetingAbort?.abort(this.#closedError())
     this.#meetingAbort = undefined
@@ -676,12 +818,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /** Says goodbye, and waits until the pipes of all peers are closed or the time is up. */
   async #drain(drainMs: number): Promise<void> {
-    const pairs = [...this.#leaving.values(), ...(this.#pair === undefined ? [] : [this.#pair])]
+    const pairs = this.#pairs()
     if (pairs.length === 0) return
     let timer: Timer | undefined
     await new Promise<void>((resolve) => {
       this.#allGone = resolve
-      timer = this.#environment.clock.after(drainMs, () => {
+      timer = afterReading(this.#environment.clock, drainMs, () => {
         for (const pair of pairs) {
           pair.lose('CLOSED', 'The connection was closed before this was finished')
           pair.pump.destroy()
@@ -699,11 +841,16 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   /** The connection ends by itself, for a reason that no further try would mend. */
   async #end(error: PairlinkError | undefined): Promise<void> {
     if (this.#closing !== undefined) return
+    let resolve = (): void => undefined
+    this.#closing = new Promise((settle) => (resolve = settle))
+    this.#drainedAt = this.#environment.clock.now()
     this.#setState('closing')
     this.#giveUp.clear()
+    this.#newcomers.release()
+    this.#parked.reject('CLOSED', 'The connection has ended')
     this.#meetingAbort?.abort(this.#closedError())
-    this.#closing = this.#finish(error)
-    await this.#closing
+    await this.#finish(error)
+    resolve()
   }
 
   async #finish(error: PairlinkError | undefined): Promise<void> {
@@ -728,6 +875,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     return new PairlinkError('CLOSED', 'The connection is closed')
   }
 
+  #isOver(): boolean {
+    return this.#state === 'closing' || this.#state === 'closed'
+  }
+
   #setState(now: ConnectionState): void {
     const before = this.#state
     if (before === now) return
@@ -738,38 +889,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #hold(held: boolean): void {
     this.#isHeld = held
     this.#giveUp.hold(held)
+    this.#newcomers.hold(held)
+    this.#parked.hold(held)
+    this.#waiters.hold(held)
     this.#meeting.hold(held)
-  }
-}
-
-function lossOf(end: LinkEnd, address: string): PairlinkError {
-  switch (end.by) {
-    case 'silence':
-      return new PairlinkError(
-        'PEER_SILENT',
-        `Nothing was heard from the peer for ${Math.round(end.silentMs)} ms at ${address}`,
-      )
-    case 'violation':
-      return new PairlinkError('PROTOCOL', `The peer broke the protocol: ${end.error.message}`, { cause: end.error })
-    default:
-      return new PairlinkError('PEER_LOST', `The link to the peer at ${address} ended without a goodbye`)
-  }
-}
-
-/** Undefined for one that left by itself. */
-function refusedReason(end: LinkEnd): RefusedReason | undefined {
-  switch (end.by) {
-    case 'refusing':
-      return end.refusal.reason
-    case 'stranger':
-      return 'not-pairlink'
-    case 'violation':
-      return 'protocol'
-    case 'handshake-timeout':
-      return 'silent'
-    case 'drop':
-      return 'crowd'
-    default:
-      return undefined
   }
 }

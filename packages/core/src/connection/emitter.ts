@@ -2,9 +2,10 @@
  * Events of a Connection. A listener that throws changes nothing: it is reported once. Listeners are called in the order
  * in which they were added; one that is removed meanwhile is not called.
  */
+import { quietly } from './quietly.js'
 
 export class Emitter<Events extends object> {
-  readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>()
+  readonly #listeners = new Map<keyof Events, Set<(event: never) => unknown>>()
   readonly #failed: (error: unknown, event: keyof Events) => void
 
   constructor(failed: (error: unknown, event: keyof Events) => void) {
@@ -12,13 +13,11 @@ export class Emitter<Events extends object> {
   }
 
   /** @returns the function that removes the listener; calling it again does nothing */
-  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => unknown): () => void {
     const listeners = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, listeners)
     // A wrapper of its own, so that the same function added twice is called twice and removed one at a time.
-    const entry = (event: never): void => {
-      listener(event)
-    }
+    const entry = (event: never): unknown => listener(event)
     listeners.add(entry)
     return () => {
       listeners.delete(entry)
@@ -27,11 +26,12 @@ export class Emitter<Events extends object> {
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     for (const listener of this.#listeners.get(name) ?? []) {
-      try {
-        listener(event as never)
-      } catch (error) {
-        this.#failed(error, name)
-      }
+      quietly(
+        () => listener(event as never),
+        (error) => {
+          this.#failed(error, name)
+        },
+      )
     }
   }
 }

@@ -83,6 +83,10 @@ export const ERRORS = {
     cause: 'The address cannot be used, or not safely.',
     remedy: 'The message names the path and what to change; nothing there was touched.',
   },
+  NOT_LOCAL: {
+    cause: 'The address reaches beyond this host, and the link would not be safe there.',
+    remedy: 'Use a loopback address, or allowNetwork: true on the transport together with encryption.',
+  },
   RETRIES_EXHAUSTED: {
     cause: 'The peer did not come back within reconnect.maxRetries attempts.',
     remedy: 'Raise reconnect.maxRetries; 0 tries for ever.',

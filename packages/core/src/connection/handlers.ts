@@ -73,6 +73,7 @@ export class Running implements Context {
   }
 
   call(method: string, input?: unknown, options?: CallOptions): Promise<unknown> {
+    if (method === '') return Promise.reject(namelessCall())
     return this.#outward.call(method, input, options, this)
   }
 
@@ -97,6 +98,11 @@ export class Running implements Context {
 }
 
 const NOTHING = new Uint8Array(0)
+
+/** `call` is for methods that have a name. */
+export function namelessCall(): TypeError {
+  return new TypeError('A method needs a name; use query() for the nameless form')
+}
 
 export class HandlerRunner {
   readonly #session: Session
@@ -211,7 +217,7 @@ export class HandlerRunner {
     }
     if (running.isOver && (isPairlinkError(error) || isAbortError(error))) {
       // It was told to stop and stopped by throwing that, or what Node makes of its signal: as it should, and nothing to log.
-      this.#fail(running.id, FAIL_REASON.EXPIRED, '', '')
+      this.#fail(running.id, FAIL_REASON.EXPIRED, '', '') // the session knows better when it was cancelled
       return
     }
     if (isOpen) this.#shared.log('error', { method: running.method, error }, 'a handler threw')

@@ -3,7 +3,9 @@
  * Neither secrets nor payloads are ever passed to it.
  */
 
-export type LogMethod = (fields: Record<string, unknown>, message: string) => void
+import { quietly } from './quietly.js'
+
+export type LogMethod = (fields: Record<string, unknown>, message: string) => unknown
 
 export interface Logger {
   error: LogMethod
@@ -31,12 +33,13 @@ export class SafeLogger {
   }
 
   log(level: keyof Logger, fields: Record<string, unknown>, message: string): void {
-    try {
-      this.#logger[level]?.(fields, message)
-    } catch (error) {
-      if (this.#failed) return
-      this.#failed = true
-      consoleLogger.error({ error }, 'the logger threw; this is not logged again')
-    }
+    quietly(
+      () => this.#logger[level]?.(fields, message),
+      (error) => {
+        if (this.#failed) return
+        this.#failed = true
+        consoleLogger.error({ error }, 'the logger threw; this is not logged again')
+      },
+    )
   }
 }

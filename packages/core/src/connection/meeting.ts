@@ -3,18 +3,34 @@
  * the listener, the strangers at it and the link that is being dialled, and knows nothing of calls: a link that is ready
  * goes to the host, which makes a pair of it.
  */
-import type { EndedEvent, Link, LinkEnd, ProtocolEvent, Refusal, Side } from '../protocol/index.js'
+import type { EndedEvent, Link, LinkEnd, ProtocolEvent, Side } from '../protocol/index.js'
 import type { Listener, Pipe, Transport } from '../transport.js'
-import type { Clock, Timer } from './clock.js'
-import { isPairlinkError, PairlinkError, type ErrorCode } from './errors.js'
+import { LATE_MS, type Clock, type Timer } from './clock.js'
+import { exhausted, outcomeOf, type Outcome } from './endings.js'
+import { isPairlinkError, PairlinkError } from './errors.js'
 import { Pump, type PumpHost } from './pump.js'
 import type { Random } from './random.js'
 
 /** Pauses while others are starting at the same moment: most of the cost of a simultaneous start. */
 const PAUSE_FIRST_MS = 2
 const PAUSE_MAX_MS = 50
-/** An address that accepts and hangs up without a word is tried this often, then it is somebody else's. */
+/** An address that accepts and hangs up without a word is tried this often, in about 1.5 s, then it is somebody else's. */
 const MUTE_ENDS_MAX = 5
+const MUTE_PAUSE_MS = 50
+/** After a loss both sides come back at once; this much apart they do not collide. */
+const FIRST_REDIAL_MS_MAX = 100
+/** How often a standby asks whether its turn has come. */
+const STANDBY_MS = 500
+/** How often somebody asks who was told that the present peer may be gone. */
+const BUSY_MS = 100
+/** How long it may take before people are told what is being waited for. */
+const PATIENCE_MS = 3000
+/** So many handshakes in a row without an answer are worth a warning. */
+const SILENT_HANDSHAKES = 2
+/** How long a holder that is to be replaced gets for a last sign of life. */
+const LAST_LOOK_MS = 1000
+/** How often an address that can be lost is looked after while nobody is paired there. */
+const WATCH_MS = 1000
 /** How long a transport is waited for that was told to stop dialling or listening. */
 const UNDO_MS = 1000
 
@@ -26,32 +42,42 @@ export interface MeetingHost extends PumpHost {
   listening(address: string): void
   /** A stranger was turned away. */
   refused(end: LinkEnd): void
+  /** The address that was held belongs to somebody else by now, or to nobody: the caller meets again. */
+  displaced(): void
+  isPaired(): boolean
 }
 
 export interface MeetingPlan {
   /** Whether a failure that another try will not mend ends the meeting: so for the first one, not after a loss. */
   readonly isFirst: boolean
+  /** Whether this process may take the listener's place. */
+  readonly mayListen: boolean
+  /** Whether to ask again and again where two are paired already. */
+  readonly isStandby: boolean
   /** How many rounds may find nobody; Infinity for ever. */
   readonly roundsMax: number
-  readonly delayMs: number
+  /** The pause after each round that found nobody, in milliseconds. */
+  readonly delays: Iterator<number, never>
   /** A round found nobody, for a reason worth telling. */
-  readonly missed: (error: PairlinkError) => void
+  readonly missed: (error: PairlinkError, retryInMs: number) => void
+  /** Two are paired there already, and our turn will come. */
+  readonly standsBy: () => void
+  /** Nothing is wrong yet, but it takes long: this process is alone, or what it waits for is in the error. */
+  readonly waiting: (error: PairlinkError | undefined) => void
 }
 
-/** What became of one dial: a pair, or why not. */
-type Outcome =
-  | { readonly kind: 'paired' }
-  /** Nobody's fault, or passing: again after a short pause. */
-  | { readonly kind: 'again' }
-  | { readonly kind: 'failed'; readonly error: PairlinkError; readonly isFinal: boolean }
+/** A holder of the address that fell silent as our peer, and what it has left unanswered since. */
+interface Silent {
+  readonly holder: string
+  handshakes: number
+}
 
 export class Meeting implements PumpHost {
   readonly #transport: Transport
   readonly #clock: Clock
   readonly #random: Random
   readonly #host: MeetingHost
-  readonly #strangersMax: number
-  readonly #drainMs: number
+  readonly #settings: { strangersMax: number; drainMs: number; keepaliveMs: number }
 
   #listener: Listener | undefined
   /** The address that was held last is given up. */
@@ -59,11 +85,16 @@ export class Meeting implements PumpHost {
   /** Links at our listener that are not proven, the oldest first. */
   readonly #strangers = new Set<Pump>()
   /** Links that were turned away and are not gone, such as those whose REFUSE is on its way. */
-  readonly #refused = new Set<Pump>()
+  readonly #turnedAway = new Set<Pump>()
   /** Every pump that is not gone, whatever it does. */
   readonly #pumps = new Set<Pump>()
   #dialling: { readonly pump: Pump; readonly settle: (outcome: Outcome) => void } | undefined
+  /** The outcome of a handshake that began as a last look. */
+  #lastLook: Promise<Outcome> | undefined
+  #silent: Silent | undefined
   #pauses = new Set<Timer>()
+  #patience: Timer | undefined
+  #watch: Timer | undefined
   #isHeld = true
   /** Settles when the last `meet` has. */
   #met: Promise<void> = Promise.resolve()
@@ -73,14 +104,13 @@ export class Meeting implements PumpHost {
     clock: Clock,
     random: Random,
     host: MeetingHost,
-    limits: { strangersMax: number; drainMs: number },
+    settings: { strangersMax: number; drainMs: number; keepaliveMs: number },
   ) {
     this.#transport = transport
     this.#clock = clock
     this.#random = random
     this.#host = host
-    this.#strangersMax = limits.strangersMax
-    this.#drainMs = limits.drainMs
+    this.#settings = settings
   }
 
   get isListening(): boolean {
@@ -96,61 +126,117 @@ export class Meeting implements PumpHost {
    * @throws PairlinkError when no further try is worth it, or `plan.roundsMax` rounds found nobody; the reason of `signal`
    */
   meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
-    const met = this.#meet(plan, signal)
+    this.#patience?.cancel()
+    let lastError: PairlinkError | undefined
+    const noted: MeetingPlan = {
+      ...plan,
+      missed: (error, retryInMs) => {
+        lastError = error
+        plan.missed(error, retryInMs)
+      },
+    }
+    this.#patience = this.#clock.after(PATIENCE_MS, () => {
+      if (!signal.aborted && !this.#host.isPaired()) plan.waiting(this.#obstacle() ?? lastError)
+    })
+    this.#patience.unref()
+    const met = this.#meet(noted, signal)
     this.#met = met.then(ignore, ignore)
     return met
   }
 
   async #meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
     let pauseMs = PAUSE_FIRST_MS
+    let mutePauseMs = MUTE_PAUSE_MS
     let muteEnds = 0
+    let silentHandshakes = 0
+    let busyUntil: number | undefined
+    if (this.#listener === undefined && !plan.isFirst)
+      await this.#pause(FIRST_REDIAL_MS_MAX * this.#random.fraction(), signal)
     for (let rounds = 0; ; ) {
-      if (this.#listener !== undefined) return 'listening'
-      const outcome = await this.#round(signal)
+      if (this.#listener !== undefined && this.holdsAddress()) return 'listening'
+      const outcome = await this.#round(plan, signal)
       signal.throwIfAborted()
       if (outcome === 'listening') return 'listening'
+      let missed: PairlinkError
       switch (outcome.kind) {
         case 'paired':
           return 'paired'
         case 'again':
           await this.#pause(pauseMs * (1 + 2 * this.#random.fraction()), signal)
           pauseMs = Math.min(PAUSE_MAX_MS, pauseMs * 2)
-          break
-        case 'failed': {
-          const { error } = outcome
-          const isMute = error.code === 'NOT_PAIRLINK' && !outcome.isFinal
-          if (isMute && ++muteEnds < MUTE_ENDS_MAX) {
-            await this.#pause(PAUSE_MAX_MS, signal)
-            break
+          continue
+        case 'mute':
+          if (++muteEnds < MUTE_ENDS_MAX) {
+            await this.#pause(mutePauseMs, signal)
+            mutePauseMs *= 2
+            continue
           }
-          if (error.code === 'ADDRESS_INVALID' || (plan.isFirst && (outcome.isFinal || isMute))) throw error
-          plan.missed(error)
-          if (++rounds >= plan.roundsMax) throw exhausted(error, rounds, this.#transport.address)
-          await this.#pause(plan.delayMs, signal)
-          pauseMs = PAUSE_FIRST_MS
+          if (plan.isFirst) throw outcome.error
+          missed = outcome.error
+          break
+        case 'busy': {
+          const now = this.#clock.now()
+          busyUntil ??= now + outcome.retryInMs
+          if (plan.isStandby) plan.standsBy()
+          // Whoever is to be told for good was at least told once that the present peer is alive.
+          else if (plan.isFirst && (outcome.retryInMs === 0 || now >= busyUntil)) throw outcome.error
+          if (plan.isStandby || plan.isFirst) {
+            await this.#pause((plan.isStandby ? STANDBY_MS : BUSY_MS) * (0.75 + this.#random.fraction() / 2), signal)
+            continue
+          }
+          missed = outcome.error
           break
         }
+        case 'failed':
+          if (outcome.error.code === 'ADDRESS_INVALID' || (plan.isFirst && outcome.isFinal)) throw outcome.error
+          if (outcome.error.code === 'PEER_SILENT' && ++silentHandshakes === SILENT_HANDSHAKES)
+            plan.waiting(outcome.error)
+          missed = outcome.error
+          break
       }
+      if (++rounds >= plan.roundsMax) throw exhausted(missed, rounds, this.#transport.address)
+      const delayMs = plan.delays.next().value
+      plan.missed(missed, delayMs)
+      await this.#pause(delayMs, signal)
+      pauseMs = PAUSE_FIRST_MS
+      mutePauseMs = MUTE_PAUSE_MS
+      muteEnds = 0
+      busyUntil = undefined
     }
   }
 
   /**
-   * Gives the address up and ends every link that is not the pair's. The signal of `meet` must have fired. Nothing of the
-   * meeting is left when it resolves; a transport that does not undo its work within a second is not waited for.
+   * Gives the address up and ends every link that is not the pair's. The signal of `meet` must have fired. The address is
+   * free when it resolves; a transport that does not undo its work within a second is not waited for.
    */
   async stop(): Promise<void> {
-    const turnedAway = [...this.#strangers, ...this.#refused]
-    this.#strangers.clear()
-    for (const pump of turnedAway) pump.destroy()
+    this.#patience?.cancel()
+    this.#silent = undefined
+    this.#releaseAddress()
     this.#dialling?.pump.destroy()
-    if (this.#listener !== undefined) this.#givenUp = this.#listener.close()
-    this.#listener = undefined
     await this.#givenUp
     let timer: Timer | undefined
     const tooLate = new Promise<void>((resolve) => (timer = this.#clock.after(UNDO_MS, resolve)))
     if (!this.#isHeld) timer?.unref()
     await Promise.race([this.#met, tooLate])
     timer?.cancel()
+  }
+
+  /** Whether what is said here is said in the name of the address: else it was lost, and is being given up. */
+  holdsAddress(): boolean {
+    if (this.#listener === undefined) return false
+    if (this.#listener.holds?.() !== false) return true
+    this.#releaseAddress()
+    this.#givenUp?.catch((error: unknown) => {
+      this.#host.bug(error)
+    })
+    return false
+  }
+
+  /** The pair over this link was lost by silence: its listener may be stopped, and then its place can be taken. */
+  lostBySilence(pump: Pump): void {
+    const { holder } = pump
+    this.#silent = holder === undefined ? undefined : { holder, handshakes: 0 }
   }
 
   hold(held: boolean): void {
@@ -169,23 +255,30 @@ export class Meeting implements PumpHost {
   event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
     if (event.type === 'proven') this.#strangers.delete(pump)
     this.#host.event(pump, event)
+    if ((event.type === 'proven' || event.type === 'welcomed') && this.#host.isPaired()) this.#patience?.cancel()
     if (event.type === 'welcomed' && this.#dialling?.pump === pump && pump.link.session !== undefined) {
+      this.#silent = undefined
       this.#dialling.settle({ kind: 'paired' })
     }
   }
 
   ended(pump: Pump, event: EndedEvent): void {
     const { end } = event
-    if (end.by === 'refusing') this.#refused.add(pump)
-    const isStranger = this.#strangers.delete(pump) || this.#refused.has(pump)
-    if (this.#dialling?.pump === pump) this.#dialling.settle(outcomeOf(end, this.#transport.address))
-    else if (isStranger) this.#host.refused(end)
+    if (end.by === 'refusing') this.#turnedAway.add(pump)
+    const isStranger = this.#strangers.delete(pump) || this.#turnedAway.has(pump)
+    if (this.#dialling?.pump === pump) {
+      const isSilentHolder = pump.holder !== undefined && pump.holder === this.#silent?.holder
+      if (isSilentHolder) this.#countSilence(end.by === 'handshake-timeout' && !end.heard)
+      this.#dialling.settle(outcomeOf(end, this.#transport.address))
+    } else if (isStranger) {
+      this.#host.refused(end)
+    }
     this.#host.ended(pump, event)
   }
 
   gone(pump: Pump): void {
     this.#pumps.delete(pump)
-    this.#refused.delete(pump)
+    this.#turnedAway.delete(pump)
     this.#host.gone(pump)
   }
 
@@ -193,34 +286,71 @@ export class Meeting implements PumpHost {
     this.#host.bug(error)
   }
 
-  async #round(signal: AbortSignal): Promise<Outcome | 'listening'> {
+  async #round(plan: MeetingPlan, signal: AbortSignal): Promise<Outcome | 'listening'> {
     try {
       const dialled = await this.#transport.dial(signal)
       if (dialled === 'again') return { kind: 'again' }
-      if (dialled !== 'absent') {
+      if (dialled === 'full') {
+        if (this.#silent === undefined || !plan.mayListen) return { kind: 'again' }
+        this.#countSilence(true)
+        await this.#pause(PAUSE_MAX_MS, signal)
+      } else if (dialled !== 'absent') {
         const outcome = this.#handshake(dialled)
         // Between the transport's word and ours the meeting may have ended.
         if (signal.aborted) this.#dialling?.pump.destroy()
-        return await outcome
+        const known = await outcome
+        if (known.kind !== 'failed' || !plan.mayListen || (this.#silent?.handshakes ?? 0) < SILENT_HANDSHAKES)
+          return known
       }
-      const listener = await this.#transport.listen((pipe) => {
-        this.#accept(pipe)
-      }, signal)
-      if (listener === 'taken') return { kind: 'again' }
-      if (signal.aborted) {
-        await listener.close()
-        throw signal.reason
-      }
-      this.#listener = listener
-      if (!this.#isHeld) listener.unref()
-      this.#host.listening(this.#transport.address)
-      return 'listening'
+      return plan.mayListen ? await this.#listen(signal) : this.#alone()
     } catch (cause) {
       if (signal.aborted) throw signal.reason
       if (isPairlinkError(cause)) return { kind: 'failed', error: cause, isFinal: true }
       const text = `The transport failed at ${this.#transport.address}: ${cause instanceof Error ? cause.message : String(cause)}`
       return { kind: 'failed', error: new PairlinkError('ADDRESS_INVALID', text, { cause }), isFinal: true }
     }
+  }
+
+  async #listen(signal: AbortSignal): Promise<Outcome | 'listening'> {
+    const accept = (pipe: Pipe): void => {
+      this.#accept(pipe)
+    }
+    const silent = this.#silent
+    const listener = await (silent === undefined || silent.handshakes < SILENT_HANDSHAKES
+      ? this.#transport.listen(accept, signal)
+      : this.#transport.listen(accept, signal, {
+          holder: silent.holder,
+          isSilent: (pipe) => this.#isSilent(pipe, signal),
+        }))
+    const lastLook = this.#lastLook
+    this.#lastLook = undefined
+    if (listener === 'taken') return lastLook ?? { kind: 'again' }
+    if (listener === 'cannot') return this.#alone()
+    if ('start' in listener) {
+      if (signal.aborted) listener.destroy()
+      signal.throwIfAborted()
+      return this.#handshake(listener)
+    }
+    if (signal.aborted) {
+      await listener.close()
+      throw signal.reason
+    }
+    this.#silent = undefined
+    this.#listener = listener
+    if (!this.#isHeld) listener.unref()
+    this.#watchAddress()
+    this.#host.listening(this.#transport.address)
+    return 'listening'
+  }
+
+  #alone(): Outcome {
+    const text = `Nobody listens at ${this.#transport.address}, and this process only dials`
+    return { kind: 'failed', error: new PairlinkError('PEER_LOST', text), isFinal: false }
+  }
+
+  #obstacle(): PairlinkError | undefined {
+    const text = this.#listener === undefined ? this.#transport.obstacle?.() : undefined
+    return text === undefined ? undefined : new PairlinkError('ADDRESS_IN_USE', `${this.#transport.address}: ${text}`)
   }
 
   #handshake(pipe: Pipe): Promise<Outcome> {
@@ -235,23 +365,71 @@ export class Meeting implements PumpHost {
     })
   }
 
+  /** A sign of life clears the holder of all suspicion. */
+  #countSilence(isSilent: boolean): void {
+    if (!isSilent) this.#silent = undefined
+    else if (this.#silent !== undefined) this.#silent.handshakes++
+  }
+
+  /** A handshake like any other, which gets a second to bring a byte. What is late ourselves proves nothing. */
+  async #isSilent(pipe: Pipe, signal: AbortSignal): Promise<boolean> {
+    const startedAt = this.#clock.now()
+    const outcome = this.#handshake(pipe)
+    const pump = this.#dialling?.pump
+    this.#lastLook = outcome
+    await this.#pause(LAST_LOOK_MS, signal)
+    await new Promise<void>((resolve) => {
+      this.#clock.afterPoll(resolve)
+    })
+    const isOnTime = this.#clock.now() - startedAt <= LAST_LOOK_MS + LATE_MS
+    const isSilent = pump !== undefined && this.#dialling?.pump === pump && !pump.link.heard && isOnTime
+    if (!isSilent) return false
+    this.#lastLook = undefined
+    pump.destroy()
+    return true
+  }
+
   #accept(pipe: Pipe): void {
+    if (this.#listener === undefined) {
+      pipe.destroy()
+      return
+    }
     const pump = this.#start(pipe, 'listener')
     if (pump.isGone) return
     this.#strangers.add(pump)
-    if (this.#strangers.size <= this.#strangersMax) return
+    if (this.#strangers.size <= this.#settings.strangersMax) return
     // The room is full: the one that had the longest time to prove itself goes.
     const [oldest = pump] = this.#strangers
     this.#strangers.delete(oldest)
-    this.#refused.add(oldest)
+    this.#turnedAway.add(oldest)
     oldest.destroy()
   }
 
   #start(pipe: Pipe, side: Side): Pump {
-    const pump = new Pump(this.#host.makeLink(side), pipe, this.#clock, this, this.#drainMs)
+    const pump = new Pump(this.#host.makeLink(side), pipe, this.#clock, this, this.#settings.drainMs)
     if (!pump.isGone) this.#pumps.add(pump)
     if (!this.#isHeld) pump.hold(false)
     return pump
+  }
+
+  /** Looks after an address that can be lost, for as long as it is held. */
+  #watchAddress(): void {
+    if (this.#listener?.holds === undefined) return
+    this.#watch = this.#clock.after(this.#host.isPaired() ? this.#settings.keepaliveMs : WATCH_MS, () => {
+      if (this.holdsAddress()) this.#watchAddress()
+      else this.#host.displaced()
+    })
+    // The listener keeps the process alive, or not, by itself.
+    this.#watch.unref()
+  }
+
+  #releaseAddress(): void {
+    this.#watch?.cancel()
+    const unwanted = [...this.#strangers, ...this.#turnedAway]
+    this.#strangers.clear()
+    for (const pump of unwanted) pump.destroy()
+    if (this.#listener !== undefined) this.#givenUp = this.#listener.close()
+    this.#listener = undefined
   }
 
   #pause(delayMs: number, signal: AbortSignal): Promise<void> {
@@ -275,66 +453,4 @@ export class Meeting implements PumpHost {
       signal.addEventListener('abort', abort, { once: true })
     })
   }
-}
-
-/** How a dial that did not become a pair looks to the user, and whether another try can change it. */
-function outcomeOf(end: LinkEnd, address: string): Outcome {
-  const failed = (code: ErrorCode, text: string, isFinal: boolean, cause?: unknown): Outcome => ({
-    kind: 'failed',
-    error: new PairlinkError(code, `${text} (at ${address})`, cause === undefined ? {} : { cause }),
-    isFinal,
-  })
-  switch (end.by) {
-    case 'refused':
-      return failed(...refusalError(end.refusal, 'The other side refused, without proving who it is'), true)
-    case 'mismatch':
-    case 'refusing':
-      return failed(...refusalError(end.refusal, 'The other side does not fit'), true)
-    case 'stranger':
-      return failed('NOT_PAIRLINK', 'What answers here is not pairlink', true)
-    case 'violation':
-      return failed('PROTOCOL', `The handshake broke the protocol: ${end.error.message}`, true, end.error)
-    case 'handshake-timeout':
-      return failed('PEER_SILENT', 'Somebody accepted and then said nothing', false)
-    case 'silence':
-      return failed('PEER_SILENT', 'The other side fell silent', false)
-    case 'pipe':
-      if (end.heard) return { kind: 'again' }
-      return failed(
-        'NOT_PAIRLINK',
-        'Something accepts here and hangs up without a word; see the log of the other side',
-        false,
-      )
-    case 'close':
-    case 'drop':
-      return { kind: 'again' }
-    default:
-      return end satisfies never
-  }
-}
-
-function refusalError(refusal: Refusal, who: string): [ErrorCode, string] {
-  switch (refusal.reason) {
-    case 'version':
-      return ['VERSION_MISMATCH', `${who}: it speaks version ${refusal.version}`]
-    case 'mode': {
-      const cipher = refusal.cipherName === '' ? '' : ` with the cipher '${refusal.cipherName}'`
-      return ['ENCRYPTION_MISMATCH', `${who}: it uses mode ${refusal.mode}${cipher}`]
-    }
-    case 'secret':
-      return ['SECRET_MISMATCH', `${who}: the secrets differ. Give both processes the same secret`]
-    case 'self':
-      return ['SELF', 'The connection met itself']
-    case 'busy':
-      return ['PAIR_BUSY', 'Two processes are paired here already. Use another address for another pair']
-    case 'protocol':
-      return ['PROTOCOL', `${who}: ${refusal.text}`]
-    default:
-      return refusal.reason satisfies never
-  }
-}
-
-function exhausted(cause: PairlinkError, rounds: number, address: string): PairlinkError {
-  const text = `No peer came back in ${rounds} ${rounds === 1 ? 'attempt' : 'attempts'} at ${address}; the last: ${cause.message}`
-  return new PairlinkError('RETRIES_EXHAUSTED', text, { cause })
 }

@@ -2,7 +2,8 @@
  * What a user passes to `new Connection`: names, defaults, checks. Nothing here acts; it turns one object into a complete
  * one, or a TypeError that says what to change.
  */
-import { completeLimits, METHOD_BYTES_MAX, type Limits, type Utf8 } from '../protocol/index.js'
+import { ABOUT_BYTES_MAX, completeLimits, METHOD_BYTES_MAX, SILENCE_KEEPALIVES_MIN } from '../protocol/index.js'
+import type { Limits, Utf8 } from '../protocol/index.js'
 import type { Transport } from '../transport.js'
 import type { Context } from './handlers.js'
 import { consoleLogger, type Logger } from './logger.js'
@@ -41,6 +42,10 @@ export interface ReconnectOptions {
   readonly maxRetries?: number
   /** Milliseconds between two looks, 1,000 by default; the first follows at once. */
   readonly delayMs?: number
+  /** What each pause is multiplied by to give the next, 1 by default; none gets longer than a minute by it. */
+  readonly growth?: number
+  /** Whether pauses are drawn from half to one and a half of their length, as they are by default. */
+  readonly jitter?: boolean
 }
 
 export interface ConnectionOptions<Mine = AnyApi> {
@@ -66,6 +71,12 @@ export interface ConnectionOptions<Mine = AnyApi> {
   readonly drainMs?: number
   /** What happens after a loss; `false` ends the connection instead. */
   readonly reconnect?: ReconnectOptions | false
+  /** How long a listener keeps the place for a peer that it has lost, before another may have it. 1,000 by default. */
+  readonly holdMs?: number
+  /** Whether this process may take the listener's place after a loss, as it may by default; else roles stay. */
+  readonly failover?: boolean
+  /** What `connect` does where two are paired already: fail with `PAIR_BUSY`, or wait until there is room. */
+  readonly whenBusy?: 'reject' | 'wait'
   /** What a call does while there is no peer: fail at once, or wait within its timeout. */
   readonly whenApart?: 'reject' | 'wait'
   /** Up to 200 bytes of JSON that the peer sees as `peer.about`. */
@@ -93,6 +104,9 @@ export interface Settings {
   readonly handshakeTimeoutMs: number
   readonly drainMs: number
   readonly reconnect: Required<ReconnectOptions> | false
+  readonly holdMs: number
+  readonly failover: boolean
+  readonly whenBusy: 'reject' | 'wait'
   readonly whenApart: 'reject' | 'wait'
   readonly about: Uint8Array
   readonly exposeErrors: boolean
@@ -114,6 +128,9 @@ const OPTION_NAMES: readonly (keyof ConnectionOptions)[] = [
   'handshakeTimeoutMs',
   'drainMs',
   'reconnect',
+  'holdMs',
+  'failover',
+  'whenBusy',
   'whenApart',
   'about',
   'exposeErrors',
@@ -123,8 +140,8 @@ const OPTION_NAMES: readonly (keyof ConnectionOptions)[] = [
   'logKeepalives',
 ]
 const LIMIT_NAMES = Object.keys(completeLimits({})) as (keyof Limits)[]
-const ABOUT_BYTES_MAX = 200
-const SILENCE_KEEPALIVES_MIN = 3
+/** The pause between two looks for the peer, also of a first meeting, to which `reconnect` does not apply. */
+export const RECONNECT_DELAY_MS = 1000
 
 /** @throws TypeError that names the option, what it was, and what it must be. */
 export function completeOptions(options: unknown, utf8: Utf8): { settings: Settings; secret: Uint8Array } {
@@ -150,6 +167,9 @@ export function completeOptions(options: unknown, utf8: Utf8): { settings: Setti
     handshakeTimeoutMs: milliseconds(given, 'handshakeTimeoutMs', 5000, { finite: true }),
     drainMs: milliseconds(given, 'drainMs', 5000, { finite: true, zero: true }),
     reconnect: reconnect(given['reconnect']),
+    holdMs: milliseconds(given, 'holdMs', 1000, { finite: true, zero: true }),
+    failover: flag(given, 'failover', true),
+    whenBusy: oneOf(given, 'whenBusy', ['reject', 'wait']),
     whenApart: oneOf(given, 'whenApart', ['reject', 'wait']),
     about: about(given['about'], utf8),
     exposeErrors: flag(given, 'exposeErrors', true),
@@ -264,12 +284,17 @@ function handlers(value: unknown, utf8: Utf8): Settings['handlers'] {
 function reconnect(value: unknown): Settings['reconnect'] {
   if (value === false) return false
   const given = value === undefined ? {} : record(value, 'reconnect')
-  checkNames(given, ['maxRetries', 'delayMs'], 'option of reconnect')
+  checkNames(given, ['maxRetries', 'delayMs', 'growth', 'jitter'], 'option of reconnect')
   const maxRetries = given['maxRetries'] ?? 0
   if (typeof maxRetries !== 'number' || !Number.isInteger(maxRetries) || maxRetries < 0) {
     throw new TypeError(`reconnect.maxRetries must be a whole number from 0 up, not ${show(maxRetries)}`)
   }
-  return { maxRetries, delayMs: milliseconds(given, 'delayMs', 1000, { finite: true }) }
+  const growth = given['growth'] ?? 1
+  if (typeof growth !== 'number' || !(growth >= 1 && growth <= 10)) {
+    throw new TypeError(`reconnect.growth must be a number from 1 to 10, not ${show(growth)}`)
+  }
+  const delayMs = milliseconds(given, 'delayMs', RECONNECT_DELAY_MS, { finite: true })
+  return { maxRetries, delayMs, growth, jitter: flag(given, 'jitter', true) }
 }
 
 function about(value: unknown, utf8: Utf8): Uint8Array {

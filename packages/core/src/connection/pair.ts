@@ -29,7 +29,9 @@ export class Pair {
   constructor(pump: Pump, session: Session, hello: Hello, shared: Shared, outward: Outward, inbox: Inbox) {
     this.pump = pump
     this.session = session
-    this.calls = new Calls(session, shared)
+    this.calls = new Calls(session, shared, (callback) => {
+      this.pump.whenFlushed(callback)
+    })
     this.#handlers = new HandlerRunner(session, shared, outward)
     this.#inbox = inbox
     this.peer = { instance: hello.instance, about: aboutOf(hello, shared) }

@@ -22,6 +22,7 @@ const NOTHING = new Uint8Array(0)
  */
 export function encodePayload(value: unknown, utf8: Utf8, target: Encoded, name = 'payload'): Encoded {
   if (isBytes(value)) {
+    if (value.length === 0 && isDetached(value.buffer)) throw new TypeError(`${name}: its ArrayBuffer was transferred`)
     target.content = CONTENT.BYTES
     target.bytes = value
     target.ownership = 'copy'
@@ -34,14 +35,17 @@ export function encodePayload(value: unknown, utf8: Utf8, target: Encoded, name 
     target.bytes = NOTHING
     target.ownership = 'own'
   } else if (value instanceof ArrayBuffer) {
+    if (value.byteLength === 0 && isDetached(value)) throw new TypeError(`${name}: the ArrayBuffer was transferred`)
     target.content = CONTENT.BYTES
     target.bytes = new Uint8Array(value)
     target.ownership = 'copy'
   } else {
     const fault = jsonFault(value, name)
     if (fault !== undefined) throw new TypeError(fault)
+    // First the text: a getter in the value may make a call of its own, which uses the same target.
+    const bytes = utf8.encode(JSON.stringify(value))
     target.content = CONTENT.JSON
-    target.bytes = utf8.encode(JSON.stringify(value))
+    target.bytes = bytes
     target.ownership = 'own'
   }
   return target
@@ -49,14 +53,27 @@ export function encodePayload(value: unknown, utf8: Utf8, target: Encoded, name 
 
 /** Also for bytes of another realm, such as a Buffer in a test runner that has globals of its own. */
 function isBytes(value: unknown): value is Uint8Array {
-  return value instanceof Uint8Array || Object.prototype.toString.call(value) === '[object Uint8Array]'
+  if (value instanceof Uint8Array) return true
+  // The tag alone could be anybody's property.
+  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]'
+}
+
+/** `ArrayBuffer.prototype.detached` is not there in all runtimes that we support. */
+function isDetached(buffer: ArrayBufferLike): boolean {
+  try {
+    new Uint8Array(buffer)
+    return false
+  } catch {
+    return true
+  }
 }
 
 /** @throws Error for bytes that are not what `content` says. */
 export function decodePayload(content: number, bytes: Uint8Array, utf8: Utf8): unknown {
   switch (content) {
     case CONTENT.BYTES:
-      return bytes
+      // An ArrayBuffer of its own: the application may transfer it, and others may lie in the one that came in.
+      return bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
     case CONTENT.TEXT:
       return utf8.decode(bytes)
     case CONTENT.JSON:

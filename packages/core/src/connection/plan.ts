@@ -42,7 +42,8 @@ export function planCall(
   const own = abortSignal(given)
   const outer = kind === 'call' ? within?.signal : undefined
   const signal = own !== undefined && outer !== undefined ? AbortSignal.any([own, outer]) : (own ?? outer)
-  const whenApart = oneOf({ whenApart: settings.whenApart, ...given }, 'whenApart', ['reject', 'wait'])
+  const whenApart =
+    given['whenApart'] === undefined ? settings.whenApart : oneOf(given, 'whenApart', ['reject', 'wait'])
   const { borrow = false } = given
   if (typeof borrow !== 'boolean') throw new TypeError('borrow must be true or false')
   return { method, timeoutMs, expiresAt: now + timeoutMs, signal, whenApart, borrow, mayWait }

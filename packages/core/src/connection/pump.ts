@@ -8,12 +8,10 @@
  */
 import type { EndedEvent, Link, ProtocolEvent } from '../protocol/index.js'
 import type { Pipe, PipeSink } from '../transport.js'
-import { Alarm, type Clock } from './clock.js'
+import { Alarm, LATE_MS, type Clock } from './clock.js'
 
 /** One write is at most this long; then the pipe must drain, so that a ping or a small query never waits for more. */
 const WRITE_BYTES_MAX = 256 * 1024
-/** A timer that fires this much late means that the process did not run: what the peer sent meanwhile is read first. */
-const LATE_MS = 100
 /** How long a side that has refused goes on reading, so that its REFUSE is not lost with the pipe. */
 const REFUSED_LINGER_MS = 1000
 
@@ -30,6 +28,8 @@ export interface PumpHost {
 
 export class Pump implements PipeSink {
   readonly link: Link
+  /** Who accepted the pipe, where the transport can tell. */
+  readonly holder: string | undefined
   readonly #pipe: Pipe
   readonly #clock: Clock
   readonly #host: PumpHost
@@ -39,6 +39,7 @@ export class Pump implements PipeSink {
   #pumping = false
   #again = false
   #full = false
+  #flushed: (() => void)[] = []
   #lingering = false
   #lingerUntil = Infinity
   #isGone = false
@@ -47,6 +48,7 @@ export class Pump implements PipeSink {
 
   constructor(link: Link, pipe: Pipe, clock: Clock, host: PumpHost, drainMs: number) {
     this.link = link
+    this.holder = pipe.holder
     this.#pipe = pipe
     this.#clock = clock
     this.#host = host
@@ -100,6 +102,12 @@ export class Pump implements PipeSink {
     this.#pipe.destroy()
   }
 
+  /** Calls back when the pipe holds nothing that was written: now, once it has drained, or when it is gone. */
+  whenFlushed(callback: () => void): void {
+    if (this.#full && !this.#isGone) this.#flushed.push(callback)
+    else callback()
+  }
+
   hold(held: boolean): void {
     this.#alarm.hold(held)
     if (held) this.#pipe.ref()
@@ -116,6 +124,7 @@ export class Pump implements PipeSink {
 
   drained(): void {
     this.#full = false
+    this.#tellFlushed()
     this.pump(this.#clock.now())
   }
 
@@ -134,10 +143,15 @@ export class Pump implements PipeSink {
     if (this.#isGone) return
     this.#isGone = true
     this.#alarm.clear()
+    this.#tellFlushed()
     const now = this.#clock.now()
     this.link.pipeEnded(now)
     this.pump(now)
     this.#host.gone(this)
+  }
+
+  #tellFlushed(): void {
+    for (const callback of this.#flushed.splice(0)) callback()
   }
 
   #poll(): void {

@@ -2,10 +2,12 @@
 import type { Environment } from './environment.js'
 import type { Logger } from './logger.js'
 import type { Settings } from './options.js'
+import type { Signals } from './signals.js'
 
 export interface Shared {
   readonly settings: Settings
   readonly environment: Environment
+  readonly signals: Signals
   /** Where the two meet, for messages. */
   readonly address: string
   /** The time of this turn of the loop: read once, since a clock costs more than a call. */

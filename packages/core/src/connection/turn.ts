@@ -25,6 +25,13 @@ export class Turn {
     return this.#now
   }
 
+  /** The time of this moment, which is that of the turn from here on: long work may lie between two calls of one turn. */
+  read(): number {
+    this.#now = this.#clock.now()
+    this.wake()
+    return this.#now
+  }
+
   wake(): void {
     if (this.#isEnding) return
     this.#isEnding = true

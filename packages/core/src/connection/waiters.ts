@@ -2,7 +2,7 @@
  * The promises of `connect` and `paired`: each has its own condition, signal and time; the meeting goes on while one of
  * them is left. It knows no transport and starts nothing.
  */
-import type { Clock } from './clock.js'
+import { afterReading, type Clock, type Timer } from './clock.js'
 import { PairlinkError } from './errors.js'
 import { abortSignal, checkNames, milliseconds, oneOf, record } from './options.js'
 
@@ -13,7 +13,7 @@ export interface PairedOptions {
 }
 
 export interface ConnectOptions extends PairedOptions {
-  /** `'paired'` by default; `'started'` resolves as soon as this process listens, or is paired. */
+  /** `'paired'` by default; `'started'` resolves as soon as this process listens, stands by or is paired. */
   readonly until?: 'paired' | 'started'
 }
 
@@ -23,6 +23,7 @@ interface Waiter {
   readonly counts: boolean
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
+  readonly timer: Timer | undefined
 }
 
 export class Waiters {
@@ -31,6 +32,7 @@ export class Waiters {
   readonly #waiters = new Set<Waiter>()
   /** A `connect` of this meeting was resolved: it goes on, whoever gives up. */
   #isWanted = false
+  #isHeld = true
 
   /** `nobodyLeft` is called when the last `connect` gave up before anybody was resolved. */
   constructor(clock: Clock, nobodyLeft: () => void) {
@@ -72,6 +74,14 @@ export class Waiters {
     for (const waiter of [...this.#waiters]) waiter.reject(error)
   }
 
+  hold(held: boolean): void {
+    this.#isHeld = held
+    for (const { timer } of this.#waiters) {
+      if (held) timer?.ref()
+      else timer?.unref()
+    }
+  }
+
   #wait(given: Record<string, unknown>, until: Waiter['until'], counts: boolean): Promise<void> {
     const timeoutMs = milliseconds(given, 'timeoutMs', Infinity, { zero: true })
     const signal = abortSignal(given)
@@ -90,15 +100,17 @@ export class Waiters {
       const timer =
         timeoutMs === Infinity
           ? undefined
-          : this.#clock.after(timeoutMs, () => {
+          : afterReading(this.#clock, timeoutMs, () => {
               giveUp(new PairlinkError('TIMEOUT', `No peer came within ${timeoutMs} ms`))
             })
+      if (!this.#isHeld) timer?.unref()
       const abort = (): void => {
         if (signal !== undefined) giveUp(cancelled(signal))
       }
       const waiter: Waiter = {
         until,
         counts,
+        timer,
         resolve: () => {
           this.#isWanted ||= counts
           done()

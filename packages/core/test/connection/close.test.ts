@@ -139,7 +139,7 @@ describe('in every state', () => {
     const gate = deferred()
     const listen: Transport['listen'] = async (accept, signal) => {
       const listener = await transport.listen(accept, signal)
-      if (listener === 'taken') return listener
+      if (typeof listener === 'string' || 'start' in listener) return listener
       return {
         ...listener,
         close: async () => {
@@ -168,7 +168,7 @@ describe('in every state', () => {
     const transport = world.address.transport()
     const listen: Transport['listen'] = async (accept, signal) => {
       const listener = await transport.listen(accept, signal)
-      return listener === 'taken'
+      return typeof listener === 'string' || 'start' in listener
         ? listener
         : {
             ...listener,

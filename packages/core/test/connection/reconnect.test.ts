@@ -23,7 +23,7 @@ describe('after a loss', () => {
     await b.connect()
     await b.query(1)
     world.pipe[0].destroy()
-    await world.clock.settle()
+    await world.clock.advance(100)
     expect(seen[0]).toEqual(['paired listener new', 'apart PEER_LOST', 'paired listener same'])
     expect(seen[1]).toEqual(['paired dialer new', 'apart PEER_LOST', 'paired dialer same'])
     expect(await Promise.all([a.query(2), b.query(3)])).toEqual([2, 3])
@@ -80,7 +80,7 @@ describe('after a loss', () => {
     const [a, b] = await world.pair(echo)
     const seen = history(b)
     await world.finish(a.close())
-    await world.clock.advance(50)
+    await world.clock.advance(100)
     // The survivor listens now; put it back to dialling by cutting it off from its place.
     const wrong = world.make({ secret: 'wrong' })
     expect((await failure(wrong.connect())).code).toBe('SECRET_MISMATCH')
@@ -103,7 +103,7 @@ describe('a peer that dials anew before its loss was noticed here', () => {
     await world.clock.settle()
     const [near, far] = world.pipe
     near.vanish()
-    await world.clock.settle()
+    await world.clock.advance(100)
     expect(seen).toEqual(['apart PEER_LOST', 'paired listener same'])
     expect(await waiting).toMatchObject({ code: 'PEER_LOST' })
     expect(await a.query(1)).toBe(1)

@@ -1,0 +1,113 @@
+/**
+ * Calls that were made while there is no peer and wait for one, in their order: the first thing that the next peer gets.
+ * It knows how long each may wait, and nothing of how a call is sent.
+ */
+import { afterReading, type Clock, type Timer } from './clock.js'
+import { PairlinkError, type ErrorCode } from './errors.js'
+import type { Encoded } from './payload.js'
+import type { CallPlan } from './plan.js'
+import type { Signals } from './signals.js'
+
+/** Sends what was parked, as it would have been sent at once. */
+export type Send<Target> = (target: Target, plan: CallPlan, encoded: Encoded) => Promise<unknown>
+
+interface Parked<Target> {
+  readonly plan: CallPlan
+  readonly encoded: Encoded
+  readonly send: Send<Target>
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: unknown) => void
+  timer: Timer | undefined
+  unwatch: (() => void) | undefined
+}
+
+export class ParkedCalls<Target> {
+  readonly #clock: Clock
+  readonly #signals: Signals
+  readonly #bytesMax: number
+  readonly #parked = new Set<Parked<Target>>()
+  #bytes = 0
+  #isHeld = true
+
+  constructor(clock: Clock, signals: Signals, bytesMax: number) {
+    this.#clock = clock
+    this.#signals = signals
+    this.#bytesMax = bytesMax
+  }
+
+  get count(): number {
+    return this.#parked.size
+  }
+
+  /** Rejects with `QUEUE_FULL`, `TIMEOUT`, `CANCELLED` or what `reject` says, all `not-sent`; or settles as `send` does. */
+  park(plan: CallPlan, encoded: Encoded, send: Send<Target>): Promise<unknown> {
+    if (plan.signal?.aborted === true) return Promise.reject(cancelled(plan.signal))
+    if (this.#bytes > 0 && this.#bytes + encoded.bytes.length > this.#bytesMax) {
+      return Promise.reject(notSent('QUEUE_FULL', 'Too much is waiting for a peer; see limits.sendBytesMax'))
+    }
+    // The caller may change its bytes after the call, so they are copied here as they would be by the session.
+    const isCopied = encoded.ownership === 'copy' && !plan.borrow
+    const kept: Encoded = isCopied
+      ? { ...encoded, bytes: Uint8Array.prototype.slice.call(encoded.bytes), ownership: 'own' }
+      : { ...encoded }
+    return new Promise((resolve, reject) => {
+      const item: Parked<Target> = { plan, encoded: kept, send, resolve, reject, timer: undefined, unwatch: undefined }
+      this.#parked.add(item)
+      this.#bytes += kept.bytes.length
+      if (plan.expiresAt !== Infinity) {
+        item.timer = afterReading(this.#clock, plan.timeoutMs, () => {
+          this.#remove(item)
+          reject(notSent('TIMEOUT', `No peer came within ${plan.timeoutMs} ms`))
+        })
+        if (!this.#isHeld) item.timer.unref()
+      }
+      if (plan.signal === undefined) return
+      item.unwatch = this.#signals.watch(plan.signal, (signal) => {
+        this.#remove(item)
+        reject(cancelled(signal))
+      })
+    })
+  }
+
+  /** There is a peer: sends everything, in order. */
+  release(target: Target): void {
+    for (const item of [...this.#parked]) {
+      this.#remove(item)
+      item.send(target, item.plan, item.encoded).then(item.resolve, item.reject)
+    }
+  }
+
+  /** There will be none. */
+  reject(code: ErrorCode, text: string): void {
+    for (const item of [...this.#parked]) {
+      this.#remove(item)
+      item.reject(notSent(code, text))
+    }
+  }
+
+  hold(held: boolean): void {
+    this.#isHeld = held
+    for (const { timer } of this.#parked) {
+      if (held) timer?.ref()
+      else timer?.unref()
+    }
+  }
+
+  #remove(item: Parked<Target>): void {
+    item.timer?.cancel()
+    item.unwatch?.()
+    this.#parked.delete(item)
+    this.#bytes -= item.encoded.bytes.length
+  }
+}
+
+function notSent(code: ErrorCode, text: string): PairlinkError {
+  return new PairlinkError(code, text, { delivery: 'not-sent' })
+}
+
+function cancelled(signal: AbortSignal): PairlinkError {
+  return new PairlinkError('CANCELLED', 'Waiting for the peer was cancelled', {
+    delivery: 'not-sent',
+    cause: signal.reason,
+  })
+}
