@@ -11,6 +11,7 @@ export default defineConfig({
       '@pairlink/core/protocol': source('core/src/protocol/index.ts'),
       '@pairlink/core': source('core/src/index.ts'),
       '@pairlink/transport-net': source('transport-net/src/index.ts'),
+      pairlink: source('pairlink/src/index.ts'),
     },
   },
   test: { include: ['packages/*/test/**/*.test.ts'], testTimeout: 20_000 },

@@ -1,5 +1,5 @@
 /** The program on the README's first screen, as it stands there, by two real processes, again and again. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { pause, Peer, program, repository, seeded, sideBySide } from './processes.js'
@@ -37,6 +37,7 @@ it(`pairs ${RUNS} times, prints world twice and ends by itself`, { timeout: 120_
     }
     const socket = `/tmp/pairlink-${process.getuid?.()}/${name}.sock`
     if (existsSync(socket)) throw new Error(`Run ${run} left ${socket}.\n${seen()}`)
+    rmSync(`${socket}.lock`)
     lengths.push(performance.now() - startedAt)
   })
   expect(lengths).toHaveLength(RUNS)

@@ -76,7 +76,7 @@ function install(name, manifest, tarballs) {
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, version: '0.0.0', private: true, ...manifest }))
   execFileSync('npm', ['install', '--offline', '--loglevel=error', ...tarballs], { cwd: folder, env, stdio: 'pipe' })
   const installed = readdirSync(join(folder, 'node_modules')).filter((entry) => !entry.startsWith('.'))
-  assert.deepEqual(installed, ['@pairlink'], 'no package that is not ours comes along')
+  assert.deepEqual(installed, ['@pairlink', 'pairlink'], 'no package that is not ours comes along')
   return folder
 }
 

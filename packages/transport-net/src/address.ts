@@ -2,7 +2,7 @@
  * What lies at a path, and whether we may touch it: kinds, owners, identities, lengths. It looks and never changes
  * anything. It knows nothing of sockets that are open.
  */
-import { lstatSync, type BigIntStats } from 'node:fs'
+import { lstatSync, statfsSync, type BigIntStats } from 'node:fs'
 import { dirname } from 'node:path'
 import { PairlinkError } from '@pairlink/core'
 
@@ -16,6 +16,11 @@ export interface Identity {
   readonly dev: bigint
   readonly ino: bigint
   readonly birthtimeNs: bigint
+}
+
+/** What a look at a file says of which one it is. */
+export function identityOf(found: BigIntStats): Identity {
+  return { dev: found.dev, ino: found.ino, birthtimeNs: found.birthtimeNs }
 }
 
 export function isSame(a: Identity | undefined, b: Identity | undefined): boolean {
@@ -40,9 +45,9 @@ export function checkLength(path: string): void {
 
 /**
  * The socket at the path, or undefined when nothing is there.
- * @throws PairlinkError `ADDRESS_INVALID` for anything that is not a socket of this user
+ * @throws PairlinkError `ADDRESS_INVALID` for anything that is not a socket of this user, or of `owner`
  */
-export function socketAt(path: string): Identity | undefined {
+export function socketAt(path: string, owner = ownUid()): Identity | undefined {
   const found = look(path)
   if (found === undefined) return undefined
   if (!found.isSocket()) {
@@ -52,14 +57,50 @@ export function socketAt(path: string): Identity | undefined {
       'It was left alone; choose another path or move it away',
     )
   }
-  if (found.uid !== BigInt(ownUid())) {
+  if (found.uid !== BigInt(owner) && found.uid !== BigInt(ownUid())) {
     throw addressInvalid(
       path,
       `the socket belongs to user ${found.uid}`,
-      'It was left alone; choose a path of your own',
+      'It was left alone; choose a path of your own, or name that user as the owner',
     )
   }
-  return { dev: found.dev, ino: found.ino, birthtimeNs: found.birthtimeNs }
+  return identityOf(found)
+}
+
+/** Whether there is a directory at the path's place, of whatever kind. */
+export function hasDirectory(path: string): boolean {
+  return look(`${dirname(path)}/.`) !== undefined
+}
+
+/** File systems of the network, by the magic numbers of `statfs(2)`: their sockets and locks hold on one host at most. */
+const NETWORK_FILE_SYSTEMS = new Map([
+  [0x6969, 'NFS'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x517b, 'SMB'],
+  [0x01021997, '9p'],
+  [0x00c36400, 'Ceph'],
+  [0x5346414f, 'AFS'],
+])
+
+/** @throws PairlinkError `ADDRESS_INVALID` for a directory that several hosts may share */
+export function checkFileSystem(path: string): void {
+  // Elsewhere the numbers mean other things.
+  if (process.platform !== 'linux') return
+  let type: number
+  try {
+    ;({ type } = statfsSync(dirname(path)))
+  } catch {
+    return // the directory has just gone; what is done next says so
+  }
+  const name = networkFileSystem(type)
+  if (name === undefined) return
+  throw addressInvalid(path, `the directory lies on a network file system (${name})`, 'Choose one on a local disk')
+}
+
+/** The name of a network file system by its magic number, which some systems give as a negative one. */
+export function networkFileSystem(type: number): string | undefined {
+  return NETWORK_FILE_SYSTEMS.get(type >>> 0)
 }
 
 /** @throws PairlinkError `ADDRESS_INVALID` for a directory that is missing, or in which others could replace the socket */

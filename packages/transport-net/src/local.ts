@@ -4,25 +4,37 @@
  */
 import { mkdirSync } from 'node:fs'
 import type { Transport } from '@pairlink/core'
-import { addressInvalid, checkPrivateDirectory, ownUid } from './address.js'
-import { UnixTransport } from './unix.js'
+import { addressInvalid, checkPrivateDirectory } from './address.js'
+import { checkOptions } from './options.js'
+import { lockingOf, UnixTransport, type LockOptions } from './unix.js'
+import { windowsPipe } from './windows.js'
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/
 
 /**
- * Meets at `/tmp/pairlink-<uid>/<name>.sock`, in a directory that only this user can enter.
+ * Meets at `/tmp/pairlink-<uid>/<name>.sock`, in a directory that only this user can enter; on Windows at a named pipe of
+ * this user.
  * @param name 1 to 64 letters, digits, `.`, `_` and `-`, not beginning with a dot
- * @throws TypeError for another name
+ * @throws TypeError for another name, or an option that can never work
  */
-export function local(name: string): Transport {
+export function local(name: string, options: LockOptions = {}): Transport {
   if (typeof name !== 'string' || !NAME.test(name)) {
     throw new TypeError("local: the name must be 1 to 64 letters, digits, '.', '_' or '-', not beginning with a dot")
   }
-  const directory = (): string => `/tmp/pairlink-${ownUid()}`
-  // Without user ids there is no such place; dialling says so, and this constructor need not.
-  const uid = process.getuid?.() ?? 'none'
-  return new UnixTransport(`/tmp/pairlink-${uid}/${name}.sock`, `local:${name}`, 0o600, () => {
-    ensurePrivate(directory())
+  checkOptions('local', options, ['lock'])
+  const locking = lockingOf('local', options)
+  const uid = process.getuid?.()
+  if (uid === undefined) return windowsPipe(name, `local:${name}`)
+  const directory = `/tmp/pairlink-${uid}`
+  return new UnixTransport({
+    path: `${directory}/${name}.sock`,
+    address: `local:${name}`,
+    access: { mode: 0o600, gid: undefined },
+    owner: undefined,
+    locking,
+    checkPlace: () => {
+      ensurePrivate(directory)
+    },
   })
 }
 

@@ -15,7 +15,7 @@ type OnRead = (bytesRead: number, buffer: Uint8Array) => boolean
 
 /** The pipe of an accepted socket, which must have been made with `allowHalfOpen`. */
 export function acceptedPipe(socket: Socket): Pipe {
-  return new SocketPipe(socket, (sink) => {
+  return new SocketPipe(socket, undefined, (sink) => {
     // Taken where they come in and not as 'data': after a failed write the stream drops what is read, and the peer's last
     // words with it.
     const push = socket.push.bind(socket)
@@ -27,41 +27,69 @@ export function acceptedPipe(socket: Socket): Pipe {
   })
 }
 
-/** Dials; `opened` or `failed` is called once. The socket reads into one buffer of its own, which saves a copy. */
+/** Whether a socket that has just been connected is the one that was meant. */
+type Judge = (socket: Socket) => boolean
+
+/**
+ * Dials once. The socket reads into one buffer of its own, which saves a copy.
+ * @param holder who is expected to accept
+ * @param isMeant false destroys the socket, and the promise is `'wrong'`
+ * @returns the pipe, or the system's error
+ * @throws the reason of `signal`
+ */
 export function dialPipe(
-  path: string,
-  opened: (pipe: Pipe) => void,
-  failed: (error: NodeJS.ErrnoException) => void,
-): Socket {
-  let onRead: OnRead | undefined
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-  const socket = connect({
-    path,
-    allowHalfOpen: true,
-    onread: { buffer, callback: (bytesRead, bytes) => onRead?.(bytesRead, bytes) ?? true },
-  })
-  socket.once('error', failed)
-  socket.once('connect', () => {
-    socket.off('error', failed)
-    opened(
-      new SocketPipe(socket, (sink) => {
+  where: { path: string } | { host: string; port: number },
+  signal: AbortSignal,
+  holder: string | undefined,
+  isMeant: Judge,
+): Promise<Pipe | 'wrong' | NodeJS.ErrnoException> {
+  return new Promise((settle, reject) => {
+    let onRead: OnRead | undefined
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+    const socket = connect({
+      ...where,
+      allowHalfOpen: true,
+      noDelay: true,
+      onread: { buffer, callback: (bytesRead, bytes) => onRead?.(bytesRead, bytes) ?? true },
+    })
+    const abort = (): void => {
+      socket.destroy()
+      reject(signal.reason as Error)
+    }
+    const failed = (error: NodeJS.ErrnoException): void => {
+      signal.removeEventListener('abort', abort)
+      settle(error)
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    socket.once('error', failed)
+    socket.once('connect', () => {
+      signal.removeEventListener('abort', abort)
+      socket.off('error', failed)
+      const pipe = new SocketPipe(socket, holder, (sink) => {
         onRead = (bytesRead, bytes) => {
           sink.bytes(new Uint8Array(bytes.buffer, bytes.byteOffset, bytesRead), true)
           return true
         }
-      }),
-    )
+      })
+      if (isMeant(socket)) {
+        settle(pipe)
+      } else {
+        pipe.destroy()
+        settle('wrong')
+      }
+    })
   })
-  return socket
 }
 
 class SocketPipe implements Pipe {
+  declare readonly holder?: string
   readonly #socket: Socket
   readonly #read: (sink: PipeSink) => void
   #error: Error | undefined
 
-  constructor(socket: Socket, read: (sink: PipeSink) => void) {
+  constructor(socket: Socket, holder: string | undefined, read: (sink: PipeSink) => void) {
     this.#socket = socket
+    if (holder !== undefined) this.holder = holder
     this.#read = read
     // A socket may break before `start`, and an 'error' that nobody hears ends the process.
     socket.on('error', (error) => {

@@ -1,24 +1,33 @@
 /**
- * How a listening socket gets its name: it listens under a temporary one, gets its mode, and only then its path, by a hard
- * link, which fails when something is there. So whoever finds the path can dial it, and nobody sees it with another mode.
- * It knows nothing of what is spoken over it.
+ * How a listening socket gets its name and loses it: it listens under a temporary one, gets its mode, and only then its
+ * path, by a hard link, which fails when something is there. So whoever finds the path can dial it, and nobody sees it
+ * with another mode. It knows nothing of what is spoken over it.
  */
 import { randomBytes } from 'node:crypto'
-import { chmodSync, linkSync, unlinkSync } from 'node:fs'
-import type { Server } from 'node:net'
-import { isSame, socketAt, type Identity } from './address.js'
+import { chmodSync, chownSync, linkSync, lstatSync, readdirSync, unlinkSync } from 'node:fs'
+import { connect } from 'node:net'
+import { basename, dirname, join } from 'node:path'
+import { isSame, ownUid, socketAt, type Identity } from './address.js'
+
+const TEMPORARY_BYTES = 3
+
+export interface Access {
+  readonly mode: number
+  readonly gid: number | undefined
+}
 
 /** A name beside `path` that was never used before: closing a server removes whatever lies at the name it was bound to. */
 export function temporaryName(path: string): string {
-  return `${path}.${randomBytes(3).toString('hex')}`
+  return `${path}.${randomBytes(TEMPORARY_BYTES).toString('hex')}`
 }
 
 /**
  * Publishes a server that listens at `temporary` as `path`. Synchronous throughout, so that nothing comes between.
  * @returns which file it is now, or `'taken'` when something lies at `path`; the temporary name is gone either way
  */
-export function publish(path: string, temporary: string, mode: number): Identity | 'taken' {
+export function publish(path: string, temporary: string, { mode, gid }: Access): Identity | 'taken' {
   try {
+    if (gid !== undefined) chownSync(temporary, -1, gid)
     chmodSync(temporary, mode)
     linkSync(temporary, path)
     return socketAt(path) ?? 'taken'
@@ -30,6 +39,53 @@ export function publish(path: string, temporary: string, mode: number): Identity
   }
 }
 
+/**
+ * Removes the temporary names that killed processes left beside the path. The caller holds the lock, without which nobody
+ * makes one; still only sockets of this user that refuse are touched.
+ */
+export async function sweep(path: string): Promise<void> {
+  const directory = dirname(path)
+  const prefix = `${basename(path)}.`
+  const suffix = new RegExp(`^[0-9a-f]{${2 * TEMPORARY_BYTES}}$`)
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith(prefix) || !suffix.test(name.slice(prefix.length))) continue
+    const leftover = join(directory, name)
+    const found = lstatSync(leftover, { throwIfNoEntry: false })
+    if (found?.isSocket() !== true || found.uid !== ownUid()) continue
+    if (await refuses(leftover)) removeIfThere(leftover)
+  }
+}
+
+function refuses(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path })
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code === 'ECONNREFUSED')
+    })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(false)
+    })
+  })
+}
+
+function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+/** Whether the path is still that file. */
+export function isStill(path: string, identity: Identity, owner?: number): boolean {
+  try {
+    return isSame(socketAt(path, owner), identity)
+  } catch {
+    return false // something else lies there now, or the directory has gone
+  }
+}
+
 /** Removes the path if it still is that file. A successor's socket, or anything else, stays. */
 export function withdraw(path: string, identity: Identity): void {
   if (isSame(published.get(path), identity)) {
@@ -37,10 +93,17 @@ export function withdraw(path: string, identity: Identity): void {
     if (published.size === 0) process.off('exit', withdrawAll)
   }
   try {
-    if (isSame(socketAt(path), identity)) unlinkSync(path)
+    if (isStill(path, identity)) unlinkSync(path)
   } catch {
-    // Something else lies there now, or the directory has gone: not ours to touch.
+    // Not ours to remove any more, or the directory has gone.
   }
+}
+
+/** Forgets to remove the path when the process ends. */
+export function leave(path: string, identity: Identity): void {
+  if (!isSame(published.get(path), identity)) return
+  published.delete(path)
+  if (published.size === 0) process.off('exit', withdrawAll)
 }
 
 /** What is to be removed when the process ends without closing, by `process.exit` or because nothing keeps it alive. */
@@ -53,13 +116,4 @@ const withdrawAll = (): void => {
 export function withdrawAtExit(path: string, identity: Identity): void {
   if (published.size === 0) process.on('exit', withdrawAll)
   published.set(path, identity)
-}
-
-/** Resolves when nothing of the server is left but the sockets that it has accepted. */
-export function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    // Only a server that is closed already calls back with an error. Accepted sockets live on and are not waited for.
-    server.close()
-    setImmediate(resolve)
-  })
 }

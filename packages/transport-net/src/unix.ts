@@ -2,25 +2,59 @@
  * Unix domain sockets as a Transport. Dial and listen are made honest here: "absent" and "taken" are what meeting is built
  * on. What lies at the path is looked at before a byte is sent, and nothing that is not ours is ever touched.
  *
- * A socket file whose process was killed is reported and left alone; taking such an address over comes later and will
- * replace `#stale` alone.
+ * A path is only given to a socket that listens already, and only taken from one that refuses, under a lock that all who
+ * take or give up this address ask for. So whoever is refused under the lock knows that the holder is dead, and two
+ * processes that find the same stale file cannot both remove it, the second one the successor's.
  */
+import { utimesSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { resolve } from 'node:path'
-import { PairlinkError, type Listener, type Pipe, type Reach, type Transport } from '@pairlink/core'
-import { addressInvalid, checkDirectory, checkLength, isSame, socketAt, type Identity } from './address.js'
+import type { Listener, Pipe, Reach, SilentHolder, Transport } from '@pairlink/core'
+import {
+  addressInvalid,
+  checkDirectory,
+  checkFileSystem,
+  checkLength,
+  hasDirectory,
+  isSame,
+  ownUid,
+  socketAt,
+  type Identity,
+} from './address.js'
+import { lockHolder, lockPath, SYSTEM_LOCKING, touchLock, tryLock, type Lock, type Locking } from './lock.js'
+import { checkOptions } from './options.js'
 import { acceptedPipe, dialPipe } from './pipe.js'
-import { closeServer, publish, temporaryName, withdraw, withdrawAtExit } from './publish.js'
+import { isStill, leave, publish, sweep, temporaryName, withdraw, withdrawAtExit, type Access } from './publish.js'
+import { bind, closeServer } from './server.js'
 
-export interface UnixOptions {
+export interface LockOptions {
+  /**
+   * How a stale address is locked while it is taken over, where not as the system does it: `'abstract'`, a name that needs
+   * no `flock` program, on Linux. Both processes must say the same, and share a network namespace.
+   */
+  readonly lock?: 'abstract'
+}
+
+export interface UnixOptions extends LockOptions {
   /** Who may dial, as a file mode: 0o600 by default, this user alone. */
   readonly mode?: number
+  /** The group of the socket file, for a `mode` that lets a group in. */
+  readonly gid?: number
+  /** The user whose socket may lie there, where it is not this one. Such a process only dials. */
+  readonly owner?: number
 }
 
 /** Nobody listens there. */
 const ABSENT = new Set(['ENOENT', 'ECONNREFUSED'])
-/** It cannot be told at this moment: a full backlog, an interrupted call, no descriptors or memory left. */
-const AGAIN = new Set(['EAGAIN', 'EINTR', 'ECONNRESET', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EPIPE'])
+/** It cannot be told at this moment: an interrupted call, no descriptors or memory left. */
+const AGAIN = new Set(['EINTR', 'ECONNRESET', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EPIPE'])
+/** A directory may go and come back between two looks; so often in a row it is not there. */
+const VANISHED_MAX = 3
+/** How long a listener that closes waits for the lock before it leaves its file to be taken over. */
+const CLOSE_LOCK_MS = 500
+const CLOSE_LOCK_PAUSE_MS = 10
+/** Cleaners of temporary directories go by the time of a file, and take a socket that was renamed for an unused one. */
+const TOUCH_MS = 3_600_000
 
 /**
  * Meets at a path of the file system.
@@ -31,164 +65,211 @@ export function unix(path: string, options: UnixOptions = {}): Transport {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new TypeError('unix: the path must be a string that is not empty and has no zero byte')
   }
-  for (const name of Object.keys(options)) {
-    if (name !== 'mode') throw new TypeError(`unix: unknown option '${name}'; did you mean 'mode'?`)
-  }
-  const { mode = 0o600 } = options
+  checkOptions('unix', options, ['mode', 'gid', 'owner', 'lock'])
+  const { mode = 0o600, gid, owner } = options
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
     throw new TypeError('unix: mode must be a file mode such as 0o600')
   }
+  for (const [name, id] of [
+    ['gid', gid],
+    ['owner', owner],
+  ] as const) {
+    if (id !== undefined && (!Number.isInteger(id) || id < 0)) throw new TypeError(`unix: ${name} must be a numeric id`)
+  }
   const absolute = resolve(path)
-  return new UnixTransport(absolute, `unix:${absolute}`, mode, () => {
-    checkDirectory(absolute)
+  return new UnixTransport({
+    path: absolute,
+    address: `unix:${absolute}`,
+    access: { mode, gid },
+    owner,
+    locking: lockingOf('unix', options),
+    checkPlace: () => {
+      checkDirectory(absolute)
+    },
   })
+}
+
+/** @throws TypeError for a way of locking that nobody may ask for */
+export function lockingOf(who: string, { lock }: LockOptions): Locking {
+  if (lock === undefined) return SYSTEM_LOCKING
+  if ((lock as string) === 'abstract') return 'abstract'
+  throw new TypeError(`${who}: lock must be 'abstract', or left out for what the system has`)
+}
+
+export interface UnixPlace {
+  readonly path: string
+  readonly address: string
+  readonly access: Access
+  readonly owner: number | undefined
+  readonly locking: Locking
+  /** Called before each dial and listen. @throws PairlinkError `ADDRESS_INVALID` when the directory is not as it must be */
+  readonly checkPlace: () => void
 }
 
 export class UnixTransport implements Transport {
   readonly address: string
   readonly reach: Reach
   readonly encrypted = false
-  readonly #path: string
-  readonly #mode: number
-  readonly #checkDirectory: () => void
-  /** A socket that has refused our last dial: a process that was killed left it, since a live one is never seen unready. */
-  #refused: Identity | undefined
+  readonly #place: UnixPlace
+  /** How often in a row the directory was gone when it was needed. */
+  #vanished = 0
+  /** Once somebody was met here, a directory that is missing is nobody there, and not a mistake of the user. */
+  #hasMet = false
+  #isLockHeld = false
 
-  /** `checkDirectory` throws when the directory of the path is not as it must be; called before each dial and listen. */
-  constructor(path: string, address: string, mode: number, checkDirectory: () => void) {
-    this.#path = path
-    this.address = address
-    this.#mode = mode
-    this.reach = (mode & 0o077) === 0 ? 'user' : 'host'
-    this.#checkDirectory = checkDirectory
+  constructor(place: UnixPlace) {
+    this.#place = place
+    this.address = place.address
+    this.reach = (place.access.mode & 0o077) === 0 ? 'user' : 'host'
   }
 
-  async dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again'> {
+  async dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'> {
     signal.throwIfAborted()
-    checkLength(this.#path)
-    this.#checkDirectory()
-    const before = socketAt(this.#path)
-    this.#refused = undefined
-    if (before === undefined) return 'absent'
-    return new Promise((settle, reject) => {
-      const abort = (): void => {
-        socket.destroy()
-        reject(signal.reason as Error)
+    if (!this.#isPlaceFit()) return 'absent'
+    const dialled = await this.#dial(signal)
+    if (typeof dialled !== 'string') this.#hasMet = true
+    return dialled
+  }
+
+  async listen(
+    accept: (pipe: Pipe) => void,
+    signal: AbortSignal,
+    silent?: SilentHolder,
+  ): Promise<Listener | Pipe | 'taken' | 'cannot'> {
+    signal.throwIfAborted()
+    const { path, owner, locking } = this.#place
+    if ((owner !== undefined && owner !== ownUid()) || !this.#isPlaceFit()) return 'cannot'
+    checkFileSystem(path)
+    try {
+      const lock = await tryLock(path, locking)
+      this.#isLockHeld = lock === 'held'
+      if (lock === 'held') return 'taken'
+      try {
+        const taken = await this.#takeOver(accept, signal, silent, lock)
+        this.#vanished = 0
+        if (typeof taken !== 'string') this.#hasMet = true
+        return taken
+      } finally {
+        lock.release()
       }
-      const socket = dialPipe(
-        this.#path,
-        (pipe) => {
-          signal.removeEventListener('abort', abort)
-          // Another file by now means that it is not known who answered.
-          if (this.#isStill(before)) {
-            settle(pipe)
-          } else {
-            pipe.destroy()
-            settle('again')
-          }
-        },
-        (error) => {
-          signal.removeEventListener('abort', abort)
-          const code = error.code ?? ''
-          if (code === 'ECONNREFUSED') this.#refused = before
-          if (ABSENT.has(code)) settle('absent')
-          else if (AGAIN.has(code)) settle('again')
-          else reject(addressInvalid(this.#path, `it cannot be dialled (${code})`, 'Check who may use it', error))
-        },
-      )
-      signal.addEventListener('abort', abort, { once: true })
-    })
-  }
-
-  async listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener | 'taken'> {
-    signal.throwIfAborted()
-    checkLength(this.#path)
-    this.#checkDirectory()
-    const there = socketAt(this.#path)
-    if (there !== undefined) {
-      if (isSame(there, this.#refused)) throw this.#stale()
-      return 'taken'
-    }
-    const temporary = temporaryName(this.#path)
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
-      accept(acceptedPipe(socket))
-    })
-    await this.#bind(server, temporary)
-    // From here to the return nothing is awaited: a socket that is published belongs to somebody who will close it.
-    let identity: Identity | 'taken'
-    try {
-      identity = publish(this.#path, temporary, this.#mode)
     } catch (error) {
-      server.close()
-      const code = (error as NodeJS.ErrnoException).code ?? 'an error'
-      throw addressInvalid(
-        this.#path,
-        `it cannot be published (${code})`,
-        'Check who may write to the directory',
-        error,
-      )
-    }
-    if (identity === 'taken' || signal.aborted) {
-      if (identity !== 'taken') withdraw(this.#path, identity)
-      await closeServer(server)
-      signal.throwIfAborted()
-      return 'taken'
-    }
-    return new UnixListener(server, this.#path, identity)
-  }
-
-  #isStill(identity: Identity): boolean {
-    try {
-      return isSame(socketAt(this.#path), identity)
-    } catch {
-      return false
+      const { code } = error as NodeJS.ErrnoException
+      // Node says EACCES for a directory that is missing, too.
+      if (code !== 'ENOENT' && code !== 'EACCES') throw error
+      if (++this.#vanished < VANISHED_MAX) return 'taken'
+      const remedy = 'Check that the directory exists and who may write to it'
+      throw addressInvalid(path, `no socket can be made there (${code})`, remedy, error)
     }
   }
 
-  #bind(server: Server, name: string): Promise<void> {
-    return new Promise((settle, reject) => {
-      server.once('error', (error: NodeJS.ErrnoException) => {
-        // Node says EACCES for a directory that is missing, too.
-        const remedy = 'Check that the directory exists and who may write to it'
-        reject(
-          addressInvalid(this.#path, `no socket can be made there (${error.code ?? error.message})`, remedy, error),
-        )
-      })
-      server.listen(name, () => {
-        server.removeAllListeners('error')
-        // Out of descriptors and the like while accepting: the dialer tries again, and the process lives.
-        server.on('error', () => undefined)
-        settle()
-      })
+  obstacle(): string | undefined {
+    if (!this.#isLockHeld) return undefined
+    const { path } = this.#place
+    const pid = lockHolder(path)
+    return `the lock ${lockPath(path)} is held by ${pid === undefined ? 'another process' : `process ${pid}`}, which may be stopped`
+  }
+
+  /** False for a directory that is missing, when it was there before. @throws PairlinkError when it is not as it must be */
+  #isPlaceFit(): boolean {
+    const { path, checkPlace } = this.#place
+    checkLength(path)
+    if (this.#hasMet && !hasDirectory(path)) return false
+    checkPlace()
+    return true
+  }
+
+  async #dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'> {
+    const { path, owner } = this.#place
+    const before = socketAt(path, owner)
+    if (before === undefined) return 'absent'
+    const dialled = await dialPipe({ path }, signal, nameOf(before), () => {
+      // Another file by now means that it is not known who answered.
+      return isStill(path, before, owner)
     })
+    if (dialled === 'wrong') return 'again'
+    if (!(dialled instanceof Error)) return dialled
+    const code = dialled.code ?? ''
+    if (ABSENT.has(code)) return 'absent'
+    if (code === 'EAGAIN') return 'full'
+    if (AGAIN.has(code)) return 'again'
+    throw addressInvalid(path, `it cannot be dialled (${code})`, 'Check who may use it', dialled)
   }
 
-  #stale(): PairlinkError {
-    const quoted = `'${this.#path.replaceAll("'", "'\\''")}'`
-    const text = `${this.#path}: a process that was killed left its socket file here, and nobody listens on it. Remove it with: rm ${quoted}`
-    return new PairlinkError('ADDRESS_IN_USE', text)
+  /** Under the lock: nobody else takes the address or gives it up. */
+  async #takeOver(
+    accept: (pipe: Pipe) => void,
+    signal: AbortSignal,
+    silent: SilentHolder | undefined,
+    lock: Lock,
+  ): Promise<Listener | Pipe | 'taken'> {
+    const { path, access } = this.#place
+    signal.throwIfAborted()
+    const before = socketAt(path)
+    const dialled = await this.#dial(signal)
+    if (dialled === 'again') return 'taken'
+    if (dialled !== 'absent') {
+      const isSilentHolder = silent !== undefined && before !== undefined && nameOf(before) === silent.holder
+      if (!isSilentHolder) return dialled === 'full' ? 'taken' : dialled
+      if (dialled !== 'full' && !(await silent.isSilent(dialled))) return 'taken'
+      signal.throwIfAborted()
+    }
+    await sweep(path)
+    signal.throwIfAborted()
+
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      if (listener.isClosing) socket.destroy()
+      else accept(acceptedPipe(socket))
+    })
+    const temporary = temporaryName(path)
+    await bind(server, { path: temporary })
+    // From here to the return nothing is awaited: a socket that is published belongs to somebody who will close it.
+    let identity: Identity | 'taken' = 'taken'
+    try {
+      const there = socketAt(path)
+      const isFree = there === undefined || isSame(there, before)
+      if (!signal.aborted && isFree && lock.holds()) {
+        if (there !== undefined) withdraw(path, there)
+        identity = publish(path, temporary, access)
+      }
+    } finally {
+      if (identity === 'taken') server.close()
+    }
+    signal.throwIfAborted()
+    if (identity === 'taken') return 'taken'
+    const listener = new UnixListener(server, this.#place, identity)
+    return listener
   }
 }
 
+function nameOf(identity: Identity): string {
+  return `${identity.dev}:${identity.ino}:${identity.birthtimeNs}`
+}
+
 class UnixListener implements Listener {
+  /** What comes in from now on is nobody's. */
+  isClosing = false
   readonly #server: Server
-  readonly #path: string
+  readonly #place: UnixPlace
   readonly #identity: Identity
+  #touchedAt = performance.now()
   #closed: Promise<void> | undefined
 
-  constructor(server: Server, path: string, identity: Identity) {
+  constructor(server: Server, place: UnixPlace, identity: Identity) {
     this.#server = server
-    this.#path = path
+    this.#place = place
     this.#identity = identity
-    withdrawAtExit(path, identity)
+    withdrawAtExit(place.path, identity)
+  }
+
+  holds(): boolean {
+    const isOurs = isStill(this.#place.path, this.#identity)
+    if (isOurs && performance.now() - this.#touchedAt > TOUCH_MS) this.#touch()
+    return isOurs
   }
 
   close(): Promise<void> {
-    if (this.#closed === undefined) {
-      // First the path, so that nobody who finds it is refused; then the socket behind it.
-      withdraw(this.#path, this.#identity)
-      this.#closed = closeServer(this.#server)
-    }
+    this.isClosing = true
+    this.#closed ??= this.#close()
     return this.#closed
   }
 
@@ -198,5 +279,44 @@ class UnixListener implements Listener {
 
   unref(): void {
     this.#server.unref()
+  }
+
+  async #close(): Promise<void> {
+    const { path } = this.#place
+    // Without the lock a successor could take the path between our look and our removal.
+    const lock = isStill(path, this.#identity) ? await this.#lock() : undefined
+    if (lock === undefined) leave(path, this.#identity)
+    // First the path, so that nobody who finds it is refused; then the socket behind it.
+    else withdraw(path, this.#identity)
+    const closed = closeServer(this.#server)
+    lock?.release()
+    await closed
+  }
+
+  /** Undefined when it could not be had: the file is then left as one of a killed process would be. */
+  async #lock(): Promise<Lock | undefined> {
+    const { path, locking } = this.#place
+    const until = performance.now() + CLOSE_LOCK_MS
+    try {
+      for (;;) {
+        const lock = await tryLock(path, locking)
+        if (lock !== 'held') return lock
+        if (performance.now() >= until) return undefined
+        await new Promise((resolve) => setTimeout(resolve, CLOSE_LOCK_PAUSE_MS))
+      }
+    } catch {
+      return undefined
+    }
+  }
+
+  #touch(): void {
+    this.#touchedAt = performance.now()
+    try {
+      const now = new Date()
+      utimesSync(this.#place.path, now, now)
+      touchLock(this.#place.path)
+    } catch {
+      // Gone meanwhile: the next look says so.
+    }
   }
 }

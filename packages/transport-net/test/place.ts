@@ -2,7 +2,14 @@
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Listener, Pipe, PipeSink, Transport } from '@pairlink/core'
+import {
+  isPairlinkError,
+  type ErrorCode,
+  type Listener,
+  type Pipe,
+  type PipeSink,
+  type Transport,
+} from '@pairlink/core'
 import { onTestFinished } from 'vitest'
 
 export const never = new AbortController().signal
@@ -17,10 +24,38 @@ export function freshDirectory(): string {
 
 /** Listens, and closes the listener after the test. */
 export async function listening(transport: Transport, accept: (pipe: Pipe) => void = drop): Promise<Listener> {
-  const listener = await transport.listen(accept, never)
-  if (listener === 'taken') throw new Error('the address is taken')
-  onTestFinished(() => listener.close())
-  return listener
+  return listenerOf(await transport.listen(accept, never))
+}
+
+/** The listener among what `listen` may give, closed after the test. */
+export function listenerOf(result: Awaited<ReturnType<Transport['listen']>>): Listener {
+  if (typeof result === 'string') throw new Error(`listening gave '${result}'`)
+  if (!('close' in result)) {
+    result.destroy()
+    throw new Error('listening gave a pipe')
+  }
+  onTestFinished(() => result.close())
+  return result
+}
+
+/** The pipe among what `dial` or `listen` may give, destroyed after the test. */
+export function pipeOf(result: Awaited<ReturnType<Transport['dial'] | Transport['listen']>>): Pipe {
+  if (typeof result === 'string') throw new Error(`expected a pipe, got '${result}'`)
+  if ('close' in result) throw new Error('expected a pipe, got a listener')
+  onTestFinished(() => {
+    result.destroy()
+  })
+  return result
+}
+
+/** The message of the PairlinkError that the work ends with. */
+export async function rejection(work: Promise<unknown>, code: ErrorCode = 'ADDRESS_INVALID'): Promise<string> {
+  const error: unknown = await work.then(
+    (value) => new Error(`resolved to ${typeof value === 'string' ? value : typeof value}`),
+    (reason: unknown) => reason,
+  )
+  if (!isPairlinkError(error, code)) throw new Error(`expected ${code}, got ${String(error)}`)
+  return error.message
 }
 
 export async function dialled(transport: Transport): Promise<Pipe> {

@@ -1,0 +1,51 @@
+/**
+ * A listening socket that a service manager has opened and handed over. Such a process only listens; the other one dials
+ * the same address in its own way, with `failover: false`, since the place is the manager's to give.
+ */
+import { createServer } from 'node:net'
+import type { Listener, Pipe, Transport } from '@pairlink/core'
+import { addressInvalid } from './address.js'
+import { checkOptions } from './options.js'
+import { acceptedPipe } from './pipe.js'
+import { bind, ServerListener } from './server.js'
+
+export interface InheritedOptions {
+  /** The number of the descriptor: 3 for the first that systemd passes. */
+  readonly fd: number
+}
+
+/**
+ * Meets at a listening socket of a service manager. Closing the connection closes the descriptor, so a process can do it
+ * once.
+ * @throws TypeError for what is not the number of a descriptor
+ */
+export function inherited(options: InheritedOptions): Transport {
+  checkOptions('inherited', options, ['fd'])
+  const { fd } = options
+  if (!Number.isInteger(fd) || fd < 0) throw new TypeError('inherited: fd must be the number of a descriptor')
+  const address = `fd:${fd}`
+  return {
+    address,
+    // Whoever opened the socket decided who can reach it; what is not known to leave the host is taken for that.
+    reach: 'host',
+    encrypted: false,
+    dial(signal: AbortSignal): Promise<'absent'> {
+      return signal.aborted ? Promise.reject(signal.reason as Error) : Promise.resolve('absent')
+    },
+    async listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener> {
+      signal.throwIfAborted()
+      const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        accept(acceptedPipe(socket))
+      })
+      try {
+        await bind(server, { fd })
+      } catch (error) {
+        const { code = 'an error' } = error as NodeJS.ErrnoException
+        throw addressInvalid(address, `it is not a socket that listens (${code})`, 'Look at the service manager', error)
+      }
+      if (signal.aborted) server.close()
+      signal.throwIfAborted()
+      return new ServerListener(server)
+    },
+  }
+}

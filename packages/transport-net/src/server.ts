@@ -1,0 +1,47 @@
+/** A listening server whose address cannot be lost and leaves nothing behind: a port, a pipe of Windows, an inherited socket. */
+import type { ListenOptions, Server } from 'node:net'
+import type { Listener } from '@pairlink/core'
+
+/** Listens. @throws the system's error */
+export function bind(server: Server, where: ListenOptions | { fd: number }): Promise<void> {
+  return new Promise((settle, reject) => {
+    server.once('error', reject)
+    server.listen(where, () => {
+      server.removeAllListeners('error')
+      // Out of descriptors and the like while accepting: the dialer tries again, and the process lives.
+      server.on('error', () => undefined)
+      settle()
+    })
+  })
+}
+
+/** Resolves when nothing of the server is left but the sockets that it has accepted. */
+export function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    // Only a server that is closed already calls back with an error. Accepted sockets live on and are not waited for.
+    server.close()
+    setImmediate(resolve)
+  })
+}
+
+export class ServerListener implements Listener {
+  readonly #server: Server
+  #closed: Promise<void> | undefined
+
+  constructor(server: Server) {
+    this.#server = server
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= closeServer(this.#server)
+    return this.#closed
+  }
+
+  ref(): void {
+    this.#server.ref()
+  }
+
+  unref(): void {
+    this.#server.unref()
+  }
+}

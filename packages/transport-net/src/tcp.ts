@@ -1,0 +1,182 @@
+/**
+ * TCP as a Transport: a port is taken by whoever binds it first, and free again when its process is gone, so there is
+ * nothing to take over. It reaches beyond this host only when told so.
+ */
+import { lookup } from 'node:dns/promises'
+import { createServer, isIP, type Socket } from 'node:net'
+import { PairlinkError, type Listener, type Pipe, type Reach, type Transport } from '@pairlink/core'
+import { checkOptions } from './options.js'
+import { acceptedPipe, dialPipe } from './pipe.js'
+import { bind, ServerListener } from './server.js'
+
+export interface TcpOptions {
+  /** 1 to 65,535. */
+  readonly port: number
+  /** An address of this host, or a name of one: `127.0.0.1` by default, `::1` with `tcp6`. */
+  readonly host?: string
+  /** Lets the link leave this host, where it must be encrypted. */
+  readonly allowNetwork?: boolean
+}
+
+type Family = 0 | 4 | 6
+
+/** The whole of a name that stands for this host, whatever the system's resolver says. */
+const LOCALHOST = 'localhost'
+/** Nobody listens there. */
+const ABSENT = new Set(['ECONNREFUSED'])
+/** It cannot be told at this moment. */
+const AGAIN = new Set([
+  'EAGAIN',
+  'EINTR',
+  'ECONNRESET',
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'EPIPE',
+  'EADDRNOTAVAIL',
+  'EAI_AGAIN',
+])
+/** The other host, or the way to it, does not answer. */
+const AWAY = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN'])
+/** A port that refuses and cannot be bound either, over so long a time, is held by something that will not listen. */
+const CONTRADICTED_MS_MAX = 1000
+
+/** Meets at a port of this host, over IPv4 or IPv6 as `host` says. @throws TypeError for options that can never work */
+export function tcp(options: TcpOptions): Transport {
+  return new TcpTransport('tcp', options, 0)
+}
+
+/** Meets at a port over IPv4. @throws TypeError for options that can never work */
+export function tcp4(options: TcpOptions): Transport {
+  return new TcpTransport('tcp4', options, 4)
+}
+
+/** Meets at a port over IPv6. @throws TypeError for options that can never work */
+export function tcp6(options: TcpOptions): Transport {
+  return new TcpTransport('tcp6', options, 6)
+}
+
+class TcpTransport implements Transport {
+  readonly address: string
+  readonly reach: Reach
+  readonly encrypted = false
+  readonly #host: string
+  readonly #port: number
+  readonly #family: Family
+  readonly #allowNetwork: boolean
+  /** Since when the port refuses dials and cannot be bound. */
+  #contradictedSince: number | undefined
+
+  constructor(scheme: string, options: TcpOptions, family: Family) {
+    checkOptions(scheme, options, ['port', 'host', 'allowNetwork'])
+    const { port, host = family === 6 ? '::1' : '127.0.0.1', allowNetwork = false } = options
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw new TypeError(`${scheme}: port must be a whole number from 1 to 65535, not ${String(port)}`)
+    }
+    if (typeof host !== 'string' || host === '') throw new TypeError(`${scheme}: host must be a name or an address`)
+    if (typeof allowNetwork !== 'boolean') throw new TypeError(`${scheme}: allowNetwork must be true or false`)
+    const literal = isIP(host)
+    if (literal !== 0 && family !== 0 && literal !== family) {
+      throw new TypeError(`${scheme}: ${host} is not an IPv${family} address`)
+    }
+    this.address = `${scheme}://${literal === 6 ? `[${host}]` : host}:${port}`
+    // What another name stands for is decided elsewhere and may change, so it counts as a network.
+    this.reach = host === LOCALHOST || isLoopback(host) ? 'host' : 'network'
+    this.#host = host
+    this.#port = port
+    this.#family = family
+    this.#allowNetwork = allowNetwork
+  }
+
+  async dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again'> {
+    signal.throwIfAborted()
+    const host = await this.#resolve()
+    signal.throwIfAborted()
+    if (host === undefined) return 'again'
+    const dialled = await dialPipe({ host, port: this.#port }, signal, undefined, isNotItself)
+    if (dialled === 'wrong') return 'absent'
+    if (!(dialled instanceof Error)) {
+      this.#contradictedSince = undefined
+      return dialled
+    }
+    const code = dialled.code ?? ''
+    if (ABSENT.has(code)) return 'absent'
+    if (AGAIN.has(code)) return 'again'
+    if (AWAY.has(code)) return 'absent'
+    throw this.#invalid(`it cannot be dialled (${code})`, 'Check the address', dialled)
+  }
+
+  async listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener | 'taken' | 'cannot'> {
+    signal.throwIfAborted()
+    const host = await this.#resolve()
+    signal.throwIfAborted()
+    if (host === undefined) return 'cannot'
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      accept(acceptedPipe(socket))
+    })
+    try {
+      await bind(server, { host, port: this.#port, exclusive: true, ipv6Only: this.#family === 6 })
+    } catch (error) {
+      return this.#notBound(error as NodeJS.ErrnoException)
+    }
+    this.#contradictedSince = undefined
+    if (signal.aborted) server.close()
+    signal.throwIfAborted()
+    return new ServerListener(server)
+  }
+
+  #notBound(error: NodeJS.ErrnoException): 'taken' | 'cannot' {
+    const code = error.code ?? ''
+    switch (code) {
+      case 'EADDRINUSE': {
+        // The dial before was refused. One that has just ended or begun explains that, but not for long.
+        const now = performance.now()
+        this.#contradictedSince ??= now
+        if (now - this.#contradictedSince <= CONTRADICTED_MS_MAX) return 'taken'
+        this.#contradictedSince = undefined
+        const text = `${this.address}: something holds the port and does not listen on it. Find it with a tool such as ss or lsof, or choose another port`
+        throw new PairlinkError('ADDRESS_IN_USE', text, { cause: error })
+      }
+      case 'EADDRNOTAVAIL':
+        return 'cannot' // an address of another host: it can only be dialled
+      case 'EACCES':
+        throw this.#invalid('this user may not listen there', 'Choose a port from 1024 up', error)
+      default:
+        throw this.#invalid(`it cannot be listened on (${code})`, 'Check the address', error)
+    }
+  }
+
+  /** One address, the same for dialling and listening; undefined when the name cannot be looked up at this moment. */
+  async #resolve(): Promise<string | undefined> {
+    if (this.reach === 'network' && !this.#allowNetwork) {
+      const text = `${this.address} reaches beyond this host. Use 127.0.0.1 or ::1, or allowNetwork: true with encryption`
+      throw new PairlinkError('NOT_LOCAL', text)
+    }
+    if (isIP(this.#host) !== 0) return this.#host
+    try {
+      const { address } = await lookup(this.#host, { family: this.#family, order: 'ipv4first' })
+      if (this.reach !== 'network' && !isLoopback(address)) {
+        throw new PairlinkError('NOT_LOCAL', `${this.address}: '${this.#host}' stands for ${address} here`)
+      }
+      return address
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException
+      if (code === 'EAI_AGAIN') return undefined
+      if (code === 'NOT_LOCAL') throw error
+      throw this.#invalid(`the name cannot be looked up (${code})`, 'Check its spelling', error)
+    }
+  }
+
+  #invalid(problem: string, remedy: string, cause: unknown): PairlinkError {
+    return new PairlinkError('ADDRESS_INVALID', `${this.address}: ${problem}. ${remedy}`, { cause })
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** Dialling an unused port of the range for outgoing connections can meet itself. */
+function isNotItself(socket: Socket): boolean {
+  return socket.localPort !== socket.remotePort || socket.localAddress !== socket.remoteAddress
+}
