@@ -1,6 +1,7 @@
 /** What an application imports: the Connection, its errors, and the types of both; and the plug for transport authors. */
 export { Connection } from './connection/connection.js'
-export type { ConnectionEvents, ConnectionState, ConnectionStats, Role } from './connection/connection.js'
+export type { ConnectionEvents, ConnectionState, ConnectionStats, Role } from './connection/surface.js'
+export type { RefusedReason } from './connection/endings.js'
 export type { Clock, Timer } from './connection/clock.js'
 export type { Environment } from './connection/environment.js'
 export { ERRORS, isPairlinkError, PairlinkError, QueryError } from './connection/errors.js'

@@ -9,7 +9,7 @@ import { PairlinkError } from '@pairlink/core'
 /** `sun_path` of `unix(7)` holds 108 bytes on Linux and 104 elsewhere, one of them a zero; longer ones are silently cut. */
 const PATH_BYTES_MAX = process.platform === 'linux' ? 107 : 103
 /** The longest name that is made from a path: a temporary one, or that of a lock file. */
-const DERIVED_BYTES = '.123456'.length
+const DERIVED_BYTES = '.123456~'.length
 
 /** Which file this is: inode numbers alone are used again at once. */
 export interface Identity {

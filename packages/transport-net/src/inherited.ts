@@ -3,15 +3,17 @@
  * the same address in its own way, with `failover: false`, since the place is the manager's to give.
  */
 import { createServer } from 'node:net'
-import type { Listener, Pipe, Transport } from '@pairlink/core'
+import { PairlinkError, type Listener, type Pipe, type Transport } from '@pairlink/core'
 import { addressInvalid } from './address.js'
 import { checkOptions } from './options.js'
 import { acceptedPipe } from './pipe.js'
-import { bind, ServerListener } from './server.js'
+import { bind, isLoopback, ServerListener } from './server.js'
 
 export interface InheritedOptions {
   /** The number of the descriptor: 3 for the first that systemd passes. */
   readonly fd: number
+  /** Lets the link leave this host, where it must be encrypted. */
+  readonly allowNetwork?: boolean
 }
 
 /**
@@ -20,14 +22,14 @@ export interface InheritedOptions {
  * @throws TypeError for what is not the number of a descriptor
  */
 export function inherited(options: InheritedOptions): Transport {
-  checkOptions('inherited', options, ['fd'])
-  const { fd } = options
+  checkOptions('inherited', options, ['fd', 'allowNetwork'])
+  const { fd, allowNetwork = false } = options
   if (!Number.isInteger(fd) || fd < 0) throw new TypeError('inherited: fd must be the number of a descriptor')
+  if (typeof allowNetwork !== 'boolean') throw new TypeError('inherited: allowNetwork must be true or false')
   const address = `fd:${fd}`
   return {
     address,
-    // Whoever opened the socket decided who can reach it; what is not known to leave the host is taken for that.
-    reach: 'host',
+    reach: allowNetwork ? 'network' : 'host',
     encrypted: false,
     dial(signal: AbortSignal): Promise<'absent'> {
       return signal.aborted ? Promise.reject(signal.reason as Error) : Promise.resolve('absent')
@@ -42,6 +44,12 @@ export function inherited(options: InheritedOptions): Transport {
       } catch (error) {
         const { code = 'an error' } = error as NodeJS.ErrnoException
         throw addressInvalid(address, `it is not a socket that listens (${code})`, 'Look at the service manager', error)
+      }
+      const bound = server.address()
+      if (!allowNetwork && typeof bound === 'object' && bound !== null && !isLoopback(bound.address)) {
+        server.close()
+        const text = `${address}: it listens at ${bound.address}, beyond this host. Let the service manager listen at 127.0.0.1, or use allowNetwork: true with encryption`
+        throw new PairlinkError('NOT_LOCAL', text)
       }
       if (signal.aborted) server.close()
       signal.throwIfAborted()

@@ -7,7 +7,7 @@
  * way gets an error instead of a second lock. Only `flock` and `abstract` were run; `exlock` was written for macOS and the
  * BSDs and is untested.
  */
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   closeSync,
@@ -23,7 +23,7 @@ import {
 import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename, dirname } from 'node:path'
-import { addressInvalid, identityOf, isSame, ownUid } from './address.js'
+import { addressInvalid, identityOf, isSame, ownUid, type Identity } from './address.js'
 
 /** `flock(2)` through the program of that name, `O_EXLOCK` of `open(2)`, or the name of a socket in Linux's abstract space. */
 export type Locking = 'flock' | 'exlock' | 'abstract'
@@ -44,6 +44,8 @@ const OPEN_FLAGS =
 const LINE_BYTES_MAX = 32
 /** All that `sun_path` holds after the zero of an abstract name, so that it is the same however a system pads it. */
 const ABSTRACT_NAME_BYTES = 107
+/** No process can be started at this moment. */
+const STARVED = new Set(['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'])
 /** The exit status of `flock -n` when somebody else holds the lock. */
 const FLOCK_HELD = 1
 
@@ -88,9 +90,9 @@ export function touchLock(path: string): void {
 /** The process that holds the lock, where Linux tells it: `/proc/locks` names the program `flock`, which is gone. */
 export function lockHolder(path: string): number | undefined {
   try {
-    const { ino } = statSync(lockPath(path))
+    const lock = identityOf(statSync(lockPath(path), { bigint: true }))
     for (const pid of readdirSync('/proc')) {
-      if (/^\d+$/.test(pid) && Number(pid) !== process.pid && holdsLock(pid, ino)) return Number(pid)
+      if (/^\d+$/.test(pid) && Number(pid) !== process.pid && holdsLock(pid, lock)) return Number(pid)
     }
   } catch {
     // No such file system, or no such file: then it is not known.
@@ -98,17 +100,24 @@ export function lockHolder(path: string): number | undefined {
   return undefined
 }
 
-function holdsLock(pid: string, ino: number): boolean {
-  try {
-    const directory = `/proc/${pid}/fdinfo`
-    for (const fd of readdirSync(directory)) {
-      const info = readFileSync(`${directory}/${fd}`, 'utf8')
-      if (info.includes('\nlock:') && info.includes(`:${ino} `)) return true
+function holdsLock(pid: string, lock: Identity): boolean {
+  return entries(`/proc/${pid}/fd`).some((fd) => {
+    try {
+      const isLocked = readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').includes('\nlock:')
+      return isLocked && isSame(identityOf(statSync(`/proc/${pid}/fd/${fd}`, { bigint: true })), lock)
+    } catch {
+      return false // closed meanwhile
     }
+  })
+}
+
+/** Nothing for a directory of another user, or of a process that has ended. */
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory)
   } catch {
-    // Another user's, or ended meanwhile.
+    return []
   }
-  return false
 }
 
 /** Gets the lock on an open file and resolves to what gives it up; undefined when somebody else holds it. */
@@ -158,22 +167,24 @@ function checkWay(fd: number, file: string, locking: Locking): void {
 
 function lockByFlock(fd: number): Promise<(() => void) | undefined> {
   return new Promise((resolve, reject) => {
-    // It locks what our descriptor and its own have in common, so the lock stays with us when it has ended.
-    const child = spawn('flock', ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] })
-    child.once('error', (cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'EAGAIN' || cause.code === 'EMFILE' || cause.code === 'ENOMEM') {
+    const failed = (cause: NodeJS.ErrnoException): void => {
+      if (STARVED.has(cause.code ?? '')) {
         resolve(undefined)
         return
       }
-      reject(
-        addressInvalid(
-          'flock',
-          `the program that locks the address cannot be run (${cause.code ?? cause.message})`,
-          "Install it (util-linux), or give both processes the option lock: 'abstract'",
-          cause,
-        ),
-      )
-    })
+      const problem = `the program that locks the address cannot be run (${cause.code ?? cause.message})`
+      const remedy = "Install it (util-linux), or give both processes the option lock: 'abstract'"
+      reject(addressInvalid('flock', problem, remedy, cause))
+    }
+    let child: ChildProcess
+    try {
+      // It locks what our descriptor and its own have in common, so the lock stays with us when it has ended.
+      child = spawn('flock', ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] })
+    } catch (cause) {
+      failed(cause as NodeJS.ErrnoException)
+      return
+    }
+    child.once('error', failed)
     child.once('exit', (code, signal) => {
       if (code === 0) resolve(() => undefined)
       // Ended by a signal, such as one to the whole group, it says nothing of the lock.

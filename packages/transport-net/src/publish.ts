@@ -10,6 +10,8 @@ import { basename, dirname, join } from 'node:path'
 import { isSame, ownUid, socketAt, type Identity } from './address.js'
 
 const TEMPORARY_BYTES = 3
+/** What makes a temporary name from a name that somebody may have given. */
+const TEMPORARY_MARK = '~'
 
 export interface Access {
   readonly mode: number
@@ -18,24 +20,27 @@ export interface Access {
 
 /** A name beside `path` that was never used before: closing a server removes whatever lies at the name it was bound to. */
 export function temporaryName(path: string): string {
-  return `${path}.${randomBytes(TEMPORARY_BYTES).toString('hex')}`
+  return `${path}.${randomBytes(TEMPORARY_BYTES).toString('hex')}${TEMPORARY_MARK}`
+}
+
+/** Lets in who may dial. @throws the system's error */
+export function setAccess(temporary: string, { mode, gid }: Access): void {
+  if (gid !== undefined) chownSync(temporary, -1, gid)
+  chmodSync(temporary, mode)
 }
 
 /**
- * Publishes a server that listens at `temporary` as `path`. Synchronous throughout, so that nothing comes between.
- * @returns which file it is now, or `'taken'` when something lies at `path`; the temporary name is gone either way
+ * Publishes a server that listens at `temporary` as `path`.
+ * @returns which file it is now, or `'taken'` when something lies at `path`
+ * @throws the system's error
  */
-export function publish(path: string, temporary: string, { mode, gid }: Access): Identity | 'taken' {
+export function publish(path: string, temporary: string): Identity | 'taken' {
   try {
-    if (gid !== undefined) chownSync(temporary, -1, gid)
-    chmodSync(temporary, mode)
     linkSync(temporary, path)
     return socketAt(path) ?? 'taken'
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return 'taken'
     throw error
-  } finally {
-    unlinkSync(temporary)
   }
 }
 
@@ -46,7 +51,7 @@ export function publish(path: string, temporary: string, { mode, gid }: Access):
 export async function sweep(path: string): Promise<void> {
   const directory = dirname(path)
   const prefix = `${basename(path)}.`
-  const suffix = new RegExp(`^[0-9a-f]{${2 * TEMPORARY_BYTES}}$`)
+  const suffix = new RegExp(`^[0-9a-f]{${2 * TEMPORARY_BYTES}}${TEMPORARY_MARK}$`)
   for (const name of readdirSync(directory)) {
     if (!name.startsWith(prefix) || !suffix.test(name.slice(prefix.length))) continue
     const leftover = join(directory, name)
@@ -69,7 +74,7 @@ function refuses(path: string): Promise<boolean> {
   })
 }
 
-function removeIfThere(path: string): void {
+export function removeIfThere(path: string): void {
   try {
     unlinkSync(path)
   } catch (error) {

@@ -1,6 +1,11 @@
 /** A listening server whose address cannot be lost and leaves nothing behind: a port, a pipe of Windows, an inherited socket. */
-import type { ListenOptions, Server } from 'node:net'
+import { isIP, type ListenOptions, type Server } from 'node:net'
 import type { Listener } from '@pairlink/core'
+
+/** Whether an address leads nowhere but to this host. */
+export function isLoopback(host: string): boolean {
+  return host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
 
 /** Listens. @throws the system's error */
 export function bind(server: Server, where: ListenOptions | { fd: number }): Promise<void> {

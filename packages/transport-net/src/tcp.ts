@@ -7,7 +7,7 @@ import { createServer, isIP, type Socket } from 'node:net'
 import { PairlinkError, type Listener, type Pipe, type Reach, type Transport } from '@pairlink/core'
 import { checkOptions } from './options.js'
 import { acceptedPipe, dialPipe } from './pipe.js'
-import { bind, ServerListener } from './server.js'
+import { bind, isLoopback, ServerListener } from './server.js'
 
 export interface TcpOptions {
   /** 1 to 65,535. */
@@ -64,8 +64,8 @@ class TcpTransport implements Transport {
   readonly #port: number
   readonly #family: Family
   readonly #allowNetwork: boolean
-  /** Since when the port refuses dials and cannot be bound. */
-  #contradictedSince: number | undefined
+  /** Since when, and when last, the port refused dials and could not be bound. */
+  #contradicted: { readonly since: number; readonly last: number } | undefined
 
   constructor(scheme: string, options: TcpOptions, family: Family) {
     checkOptions(scheme, options, ['port', 'host', 'allowNetwork'])
@@ -96,7 +96,7 @@ class TcpTransport implements Transport {
     const dialled = await dialPipe({ host, port: this.#port }, signal, undefined, isNotItself)
     if (dialled === 'wrong') return 'absent'
     if (!(dialled instanceof Error)) {
-      this.#contradictedSince = undefined
+      this.#contradicted = undefined
       return dialled
     }
     const code = dialled.code ?? ''
@@ -110,7 +110,7 @@ class TcpTransport implements Transport {
     signal.throwIfAborted()
     const host = await this.#resolve()
     signal.throwIfAborted()
-    if (host === undefined) return 'cannot'
+    if (host === undefined) return 'taken'
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       accept(acceptedPipe(socket))
     })
@@ -119,7 +119,7 @@ class TcpTransport implements Transport {
     } catch (error) {
       return this.#notBound(error as NodeJS.ErrnoException)
     }
-    this.#contradictedSince = undefined
+    this.#contradicted = undefined
     if (signal.aborted) server.close()
     signal.throwIfAborted()
     return new ServerListener(server)
@@ -127,13 +127,16 @@ class TcpTransport implements Transport {
 
   #notBound(error: NodeJS.ErrnoException): 'taken' | 'cannot' {
     const code = error.code ?? ''
+    if (AGAIN.has(code) && code !== 'EADDRNOTAVAIL') return 'taken'
     switch (code) {
       case 'EADDRINUSE': {
         // The dial before was refused. One that has just ended or begun explains that, but not for long.
         const now = performance.now()
-        this.#contradictedSince ??= now
-        if (now - this.#contradictedSince <= CONTRADICTED_MS_MAX) return 'taken'
-        this.#contradictedSince = undefined
+        const isSame = this.#contradicted !== undefined && now - this.#contradicted.last < CONTRADICTED_MS_MAX
+        const since = isSame ? (this.#contradicted?.since ?? now) : now
+        this.#contradicted = { since, last: now }
+        if (now - since <= CONTRADICTED_MS_MAX) return 'taken'
+        this.#contradicted = undefined
         const text = `${this.address}: something holds the port and does not listen on it. Find it with a tool such as ss or lsof, or choose another port`
         throw new PairlinkError('ADDRESS_IN_USE', text, { cause: error })
       }
@@ -170,10 +173,6 @@ class TcpTransport implements Transport {
   #invalid(problem: string, remedy: string, cause: unknown): PairlinkError {
     return new PairlinkError('ADDRESS_INVALID', `${this.address}: ${problem}. ${remedy}`, { cause })
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 /** Dialling an unused port of the range for outgoing connections can meet itself. */

@@ -9,7 +9,14 @@
 import { utimesSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { resolve } from 'node:path'
-import type { Listener, Pipe, Reach, SilentHolder, Transport } from '@pairlink/core'
+import {
+  isPairlinkError,
+  type Listener,
+  type Pipe,
+  type Reach,
+  type SilentHolder,
+  type Transport,
+} from '@pairlink/core'
 import {
   addressInvalid,
   checkDirectory,
@@ -24,7 +31,18 @@ import {
 import { lockHolder, lockPath, SYSTEM_LOCKING, touchLock, tryLock, type Lock, type Locking } from './lock.js'
 import { checkOptions } from './options.js'
 import { acceptedPipe, dialPipe } from './pipe.js'
-import { isStill, leave, publish, sweep, temporaryName, withdraw, withdrawAtExit, type Access } from './publish.js'
+import {
+  isStill,
+  leave,
+  publish,
+  removeIfThere,
+  setAccess,
+  sweep,
+  temporaryName,
+  withdraw,
+  withdrawAtExit,
+  type Access,
+} from './publish.js'
 import { bind, closeServer } from './server.js'
 
 export interface LockOptions {
@@ -127,7 +145,10 @@ export class UnixTransport implements Transport {
     signal.throwIfAborted()
     if (!this.#isPlaceFit()) return 'absent'
     const dialled = await this.#dial(signal)
-    if (typeof dialled !== 'string') this.#hasMet = true
+    if (typeof dialled !== 'string') {
+      this.#hasMet = true
+      this.#isLockHeld = false
+    }
     return dialled
   }
 
@@ -153,10 +174,11 @@ export class UnixTransport implements Transport {
         lock.release()
       }
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
+      const { code = '' } = error as NodeJS.ErrnoException
+      if (AGAIN.has(code)) return 'taken'
+      if (isPairlinkError(error) || signal.aborted) throw error
       // Node says EACCES for a directory that is missing, too.
-      if (code !== 'ENOENT' && code !== 'EACCES') throw error
-      if (++this.#vanished < VANISHED_MAX) return 'taken'
+      if ((code === 'ENOENT' || code === 'EACCES') && ++this.#vanished < VANISHED_MAX) return 'taken'
       const remedy = 'Check that the directory exists and who may write to it'
       throw addressInvalid(path, `no socket can be made there (${code})`, remedy, error)
     }
@@ -225,13 +247,15 @@ export class UnixTransport implements Transport {
     // From here to the return nothing is awaited: a socket that is published belongs to somebody who will close it.
     let identity: Identity | 'taken' = 'taken'
     try {
+      setAccess(temporary, access)
       const there = socketAt(path)
       const isFree = there === undefined || isSame(there, before)
       if (!signal.aborted && isFree && lock.holds()) {
         if (there !== undefined) withdraw(path, there)
-        identity = publish(path, temporary, access)
+        identity = publish(path, temporary)
       }
     } finally {
+      removeIfThere(temporary)
       if (identity === 'taken') server.close()
     }
     signal.throwIfAborted()

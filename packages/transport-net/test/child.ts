@@ -13,7 +13,7 @@ export type Order =
   /** Listens without this package, and accepts as long as it is not stopped. */
   | { readonly do: 'raw'; readonly path: string; readonly backlog: number }
   /** Echoes what comes in at an inherited socket, once, and closes the listener. */
-  | { readonly do: 'inherited'; readonly fd: number }
+  | { readonly do: 'inherited'; readonly fd: number; readonly allowNetwork?: boolean }
   /** Dials a port that nobody has, without this package. */
   | { readonly do: 'dial-raw'; readonly port: number }
   /** Dials a port once. */
@@ -70,13 +70,14 @@ switch (order.do) {
     )
     break
   case 'inherited': {
-    const transport = inherited({ fd: order.fd })
+    const { fd, allowNetwork = false } = order
+    const transport = inherited({ fd, allowNetwork })
     tell(await outcome(transport.dial(never)))
-    const listener = await transport.listen((pipe) => {
+    const listening = transport.listen((pipe) => {
       echo(pipe)
-      void (listener as Listener).close()
+      void listening.then((listener) => (listener as Listener).close())
     }, never)
-    tell(kindOf(listener))
+    tell(await outcome(listening))
     break
   }
   case 'dial-raw': {

@@ -311,9 +311,7 @@ describe.skipIf(!isLinux)('who holds the lock', () => {
     expect(lockHolder(path)).toBeUndefined()
   })
 
-  // holdsLock (lock.ts:106) compares the inode number alone, though the line in fdinfo names the device, too: so
-  // obstacle() may name a process that has nothing to do with it.
-  test.fails('is not who holds a file with the same inode number on another file system', async (context) => {
+  test('is not who holds a file with the same inode number on another file system', async (context) => {
     const mount = mkdtempSync(join(tmpdir(), 'pl-mount-'))
     try {
       execFileSync('mount', ['-t', 'tmpfs', 'none', mount], { stdio: 'ignore' })
@@ -375,9 +373,7 @@ describe.skipIf(!isLinux)('obstacle', () => {
     expect(transport.obstacle?.()).toContain(`${lockPath(path)} is held by another process`)
   })
 
-  // transport.ts:44 promises what has kept this process from dialling or listening *at last*. Only listen sets it
-  // (unix.ts:145), so a dial that succeeded afterwards still leaves the lock as the obstacle.
-  test.fails('is nothing after a dial that succeeded', async () => {
+  test('is nothing after a dial that succeeded', async () => {
     const path = freshPath()
     await listening(unix(path))
     const transport = unix(path)

@@ -193,21 +193,30 @@ describe('temporary names', () => {
   test('that killed processes left are swept; live ones, files, and other names are not', async () => {
     const directory = freshDirectory()
     const path = join(directory, 's')
-    const swept = ['s.000000', 's.abcdef', 's.12ab9f']
-    const others = ['s.abcde', 's.abcdef0', 's.ABCDEF', 's.ghijkl', 't.abcdef', 's.abcdef.x', 'sxabcdef']
+    const swept = ['s.000000~', 's.abcdef~', 's.12ab9f~']
+    const others = [
+      's.abcde~',
+      's.abcdef0~',
+      's.ABCDEF~',
+      's.ghijkl~',
+      't.abcdef~',
+      's.abcdef.x',
+      'sxabcdef~',
+      's.abcdef',
+    ]
     const stale = join(directory, 'stale')
     await leaveStale(stale)
     for (const name of [...swept, ...others]) execFileSync('ln', [stale, join(directory, name)])
-    await rawListener(join(directory, 's.111111'))
-    writeFileSync(join(directory, 's.222222'), 'precious')
-    mkdirSync(join(directory, 's.333333'))
-    execFileSync('mkfifo', [join(directory, 's.444444')])
-    symlinkSync('stale', join(directory, 's.555555'))
+    await rawListener(join(directory, 's.111111~'))
+    writeFileSync(join(directory, 's.222222~'), 'precious')
+    mkdirSync(join(directory, 's.333333~'))
+    execFileSync('mkfifo', [join(directory, 's.444444~')])
+    symlinkSync('stale', join(directory, 's.555555~'))
     await listening(unix(path))
-    const kept = ['s.111111', 's.222222', 's.333333', 's.444444', 's.555555', ...others]
+    const kept = ['s.111111~', 's.222222~', 's.333333~', 's.444444~', 's.555555~', ...others]
     expect(readdirSync(directory).sort()).toEqual(['s', 's.lock', 'stale', ...kept].sort())
-    expect(readFileSync(join(directory, 's.222222'), 'utf8')).toBe('precious')
-    expect(await answers(join(directory, 's.111111'))).toBe(true)
+    expect(readFileSync(join(directory, 's.222222~'), 'utf8')).toBe('precious')
+    expect(await answers(join(directory, 's.111111~'))).toBe(true)
   })
 })
 

@@ -174,7 +174,7 @@ describe('what lies at the path is looked at first, and stays untouched', () => 
 
   test('a path that the system would cut, counted in bytes and with the names derived from it', async () => {
     const directory = freshDirectory()
-    const room = (process.platform === 'linux' ? 107 : 103) - Buffer.byteLength(directory) - 1 - '.123456'.length
+    const room = (process.platform === 'linux' ? 107 : 103) - Buffer.byteLength(directory) - 1 - '.123456~'.length
     const fits = unix(join(directory, 'x'.repeat(room)))
     await listening(fits)
     expect(await rejection(unix(join(directory, 'x'.repeat(room + 1))).dial(never))).toContain('is the most that fits')

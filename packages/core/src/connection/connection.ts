@@ -1,15 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The Connection: one class that a user sees. It owns the state, the pair and the promises of `connect`, and leaves the
- * rendezvous to Meeting, bytes to Pump, calls to Calls and HandlerRunner.
+ * rendezvous to Meeting, bytes to Pump, calls to Caller, Calls and HandlerRunner.
  */
 import {
   CLOSE_CODE,
-  CONTENT,
   judgeClaim,
   judgeWelcome,
   Link,
-  METHOD_BYTES_MAX,
   NO_CLAIM,
   NO_ID,
   proofKey,
@@ -20,17 +18,16 @@ import {
   type Judgement,
   type LinkEnd,
   type ProtocolEvent,
-  type SessionStats,
   type Side,
 } from '../protocol/index.js'
 import { pauses } from './backoff.js'
-import type { Calls } from './calls.js'
+import { Caller } from './caller.js'
 import { afterReading, Alarm, type Timer } from './clock.js'
 import { Emitter } from './emitter.js'
-import { lossOf, refusedReason, type RefusedReason } from './endings.js'
+import { lossOf, refusedReason } from './endings.js'
 import { systemEnvironment, type Environment } from './environment.js'
 import { isPairlinkError, PairlinkError } from './errors.js'
-import { namelessCall, type CallOptions, type NotifyOptions, type Outward, type Running } from './handlers.js'
+import { namelessCall, type CallOptions, type NotifyOptions, type Outward } from './handlers.js'
 import { Inbox } from './inbox.js'
 import { SafeLogger } from './logger.js'
 import { Meeting, type MeetingHost, type MeetingPlan } from './meeting.js'
@@ -49,72 +46,13 @@ import {
   type Settings,
 } from './options.js'
 import { isSessionEvent, Pair, type Peer } from './pair.js'
-import { ParkedCalls, type Send } from './parked.js'
-import { encodePayload, type Encoded } from './payload.js'
-import { planCall, type CallPlan } from './plan.js'
 import type { Pump } from './pump.js'
 import { randomId } from './random.js'
 import type { Shared } from './shared.js'
 import { Signals } from './signals.js'
+import { EVENT_NAMES, type ConnectionEvents, type ConnectionState, type ConnectionStats, type Role } from './surface.js'
 import { Turn } from './turn.js'
 import { Waiters, type ConnectOptions, type PairedOptions } from './waiters.js'
-
-/**
- * `idle`: not begun, or `connect` has failed. `meeting`: no peer yet. `standby`: two others are paired, and this process
- * waits for its turn. `paired`: there is a peer. `apart`: it was lost or has said goodbye, and the next is awaited.
- * `closing`, `closed`: for good.
- */
-export type ConnectionState = 'idle' | 'meeting' | 'standby' | 'paired' | 'apart' | 'closing' | 'closed'
-export type Role = 'listener' | 'dialer'
-
-export interface ConnectionEvents {
-  state: { readonly now: ConnectionState; readonly before: ConnectionState }
-  /** This process holds the address and waits there. */
-  listening: { readonly address: string }
-  /**
-   * Nothing is wrong, but it takes long: this process was alone for three seconds, or the error says what it waits for (a
-   * peer that does not answer, a lock that is held).
-   */
-  waiting: { readonly error: PairlinkError | undefined; readonly address: string }
-  paired: { readonly role: Role; readonly peer: 'same' | 'new' }
-  /**
-   * There is no peer any more: without an error when it has said goodbye, and what was begun with it is then still finished.
-   * Again for each look for a peer that found none. `retryInMs` is when the next one follows; undefined for one who
-   * listens, or does not look.
-   */
-  apart: { readonly error: PairlinkError | undefined; readonly retryInMs: number | undefined }
-  /** A stranger or a third process was turned away. */
-  refused: { readonly reason: RefusedReason }
-  closed: { readonly error: PairlinkError | undefined }
-}
-
-const EVENT_NAMES: readonly (keyof ConnectionEvents)[] = [
-  'state',
-  'listening',
-  'waiting',
-  'paired',
-  'apart',
-  'refused',
-  'closed',
-]
-
-export interface ConnectionStats {
-  readonly state: ConnectionState
-  readonly role: Role | undefined
-  /** Own calls without an answer, those with a peer that has said goodbye included. */
-  readonly callsOpen: number
-  /** Own calls that wait for a peer. */
-  readonly callsParked: number
-  /** Notifications whose handler was not started. */
-  readonly inboxWaiting: number
-  /** Links that have not proven the secret. */
-  readonly strangers: number
-  /** The session with the present peer. */
-  readonly session: SessionStats | undefined
-}
-
-const sendQuery: Send<Calls> = (calls, plan, encoded) => calls.query(plan, encoded)
-const sendNotification: Send<Calls> = (calls, plan, encoded) => calls.notify(plan, encoded)
 
 export class Connection<Mine extends object = AnyApi, Theirs extends object = Mine> {
   readonly #settings: Settings
@@ -126,7 +64,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   readonly #waiters: Waiters
   readonly #inbox: Inbox
   readonly #newcomers: Newcomers
-  readonly #parked: ParkedCalls<Calls>
+  readonly #caller: Caller
   readonly #key: Uint8Array
   readonly #instance: Id
 
@@ -146,8 +84,6 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #warnedOfOneProcess = false
 
   readonly #turn: Turn
-  readonly #encoded: Encoded = { content: CONTENT.NONE, bytes: new Uint8Array(0), ownership: 'own' }
-  readonly #methodBytes = new Map<string, Uint8Array>()
 
   #closing: Promise<void> | undefined
   /** While closing: until when a peer may take to be finished with. */
@@ -182,7 +118,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       for (const pump of this.#leaving.keys()) pump.pump(now)
     })
     const signals = new Signals()
-    this.#parked = new ParkedCalls(environment.clock, signals, settings.limits.sendBytesMax)
+    this.#caller = new Caller(settings, environment, this.#turn, signals, {
+      calls: () => (this.#canAsk() ? this.#pair?.calls : undefined),
+      state: () => this.#state,
+    })
     this.#shared = {
       settings,
       environment,
@@ -195,7 +134,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       log: (level, fields, message) => {
         this.#logger.log(level, fields, message)
       },
-      methodBytes: (method) => this.#bytesOf(method),
+      methodBytes: (method) => this.#caller.methodBytes(method),
     }
     this.#inbox = new Inbox(this.#shared)
     this.#waiters = new Waiters(environment.clock, () => {
@@ -284,7 +223,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
    * @throws TypeError for a payload that cannot be sent, PairlinkError for everything else, both as rejections
    */
   query<T = unknown>(payload: unknown, options?: CallOptions): Promise<T> {
-    return this.#call('', payload, options, undefined) as Promise<T>
+    return this.#caller.call('', payload, options) as Promise<T>
   }
 
   /**
@@ -298,7 +237,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       : [input: Input<Theirs, Name>, options?: CallOptions]
   ): Promise<Output<Theirs, Name>> {
     if ((method as unknown) === '') return Promise.reject(namelessCall())
-    return this.#call(method, input, options, undefined) as Promise<Output<Theirs, Name>>
+    return this.#caller.call(method, input, options) as Promise<Output<Theirs, Name>>
   }
 
   /**
@@ -307,7 +246,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
    * @throws TypeError for a message that cannot be sent, PairlinkError for everything else, both as rejections
    */
   notify(message: unknown, options?: NotifyOptions): Promise<void> {
-    return this.#notify(message, options, undefined)
+    return this.#caller.notify(message, options)
   }
 
   /** Adds a listener. @returns the function that removes it. @throws TypeError for an event that there is not */
@@ -323,7 +262,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       state: this.#state,
       role: this.role,
       callsOpen: this.#pairs().reduce((sum, pair) => sum + pair.calls.open, 0),
-      callsParked: this.#parked.count,
+      callsParked: this.#caller.parked.count,
       inboxWaiting: this.#inbox.waiting,
       strangers: this.#meeting.strangers,
       session: this.#pair?.session.stats(),
@@ -365,70 +304,6 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-
-  // ---- calls
-
-  /** The present one, and those that are finished with. */
-  #pairs(): Pair[] {
-    return [...this.#leaving.values(), ...(this.#pair === undefined ? [] : [this.#pair])]
-  }
-
-  #call(
-    method: string,
-    payload: unknown,
-    options: CallOptions | undefined,
-    within: Running | undefined,
-  ): Promise<unknown> {
-    try {
-      const plan = planCall('call', method, options, within, this.#settings, this.#turn.read())
-      const encoded = encodePayload(payload, this.#environment.utf8, this.#encoded)
-      const pair = this.#pair
-      if (pair !== undefined && this.#canAsk()) return pair.calls.query(plan, encoded)
-      return this.#whenPaired(plan, encoded, sendQuery)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  #notify(message: unknown, options: NotifyOptions | undefined, within: Running | undefined): Promise<void> {
-    try {
-      const plan = planCall('notify', options?.method ?? '', options, within, this.#settings, this.#turn.now())
-      const encoded = encodePayload(message, this.#environment.utf8, this.#encoded, 'message')
-      const pair = this.#pair
-      if (pair !== undefined && this.#canAsk()) return pair.calls.notify(plan, encoded)
-      return this.#whenPaired(plan, encoded, sendNotification) as Promise<void>
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  /** While there is no peer: fails at once, or waits for one within the time of the call. */
-  #whenPaired(plan: CallPlan, encoded: Encoded, send: Send<Calls>): Promise<unknown> {
-    const delivery = 'not-sent'
-    if (this.#isOver()) {
-      throw new PairlinkError('CLOSED', 'The connection is closed', { delivery })
-    }
-    if (plan.whenApart === 'reject') {
-      const text = `There is no peer (state ${this.#state}) at ${this.#shared.address}; await connect() or paired() first`
-      throw new PairlinkError('NOT_CONNECTED', text, { delivery })
-    }
-    return this.#parked.park(plan, encoded, send)
-  }
-
-  #canAsk(): boolean {
-    return this.#state === 'paired'
-  }
-
-  #bytesOf(method: string): Uint8Array {
-    const known = this.#methodBytes.get(method)
-    if (known !== undefined) return known
-    const bytes = this.#environment.utf8.encode(method)
-    if (bytes.length > METHOD_BYTES_MAX)
-      throw new TypeError(`A method name of ${bytes.length} bytes; the limit is ${METHOD_BYTES_MAX}`)
-    if (!method.isWellFormed()) throw new TypeError('A method name must be well-formed text')
-    if (this.#methodBytes.size < 1024) this.#methodBytes.set(method, bytes)
-    return bytes
   }
 
   // ---- meeting
@@ -610,6 +485,16 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   // ---- the pair
 
+  /** Whether calls go to the present peer. */
+  #canAsk(): boolean {
+    return this.#state === 'paired'
+  }
+
+  /** The present one, and those that are finished with. */
+  #pairs(): Pair[] {
+    return [...this.#leaving.values(), ...(this.#pair === undefined ? [] : [this.#pair])]
+  }
+
   #event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
     if (isSessionEvent(event)) {
       const pair = this.#pair?.pump === pump ? this.#pair : this.#leaving.get(pump)
@@ -738,7 +623,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       this.#logger.log('warn', { address: this.#shared.address }, 'both ends of the pair are in one process')
     }
     // Before the application hears of the pair, so that nothing overtakes what it sent before.
-    this.#parked.release(this.#pair.calls)
+    this.#caller.parked.release(this.#pair.calls)
     const peer = this.#lastPeer === hello.instance ? 'same' : 'new'
     this.#lastPeer = hello.instance
     this.#setState('paired')
@@ -756,9 +641,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     }
     return {
       call: (method, payload, options, within) =>
-        this.#pair?.session === session ? this.#call(method, payload, options, within) : gone(),
+        this.#pair?.session === session ? this.#caller.call(method, payload, options, within) : gone(),
       notify: (message, options, within) =>
-        this.#pair?.session === session ? this.#notify(message, options, within) : gone(),
+        this.#pair?.session === session ? this.#caller.notify(message, options, within) : gone(),
     }
   }
 
@@ -808,7 +693,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#setState('closing')
     this.#giveUp.clear()
     this.#newcomers.release()
-    this.#parked.reject('CLOSED', 'The connection was closed')
+    this.#caller.parked.reject('CLOSED', 'The connection was closed')
     this.#waiters.reject(this.#closedError())
     this.#meetingAbort?.abort(this.#closedError())
     this.#meetingAbort = undefined
@@ -847,7 +732,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#setState('closing')
     this.#giveUp.clear()
     this.#newcomers.release()
-    this.#parked.reject('CLOSED', 'The connection has ended')
+    this.#caller.parked.reject('CLOSED', 'The connection has ended')
     this.#meetingAbort?.abort(this.#closedError())
     await this.#finish(error)
     resolve()
@@ -890,7 +775,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#isHeld = held
     this.#giveUp.hold(held)
     this.#newcomers.hold(held)
-    this.#parked.hold(held)
+    this.#caller.parked.hold(held)
     this.#waiters.hold(held)
     this.#meeting.hold(held)
   }

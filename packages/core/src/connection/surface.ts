@@ -1,0 +1,58 @@
+/** What a user sees of a Connection beside its methods: states, events, numbers. */
+import type { SessionStats } from '../protocol/index.js'
+import type { RefusedReason } from './endings.js'
+import type { PairlinkError } from './errors.js'
+
+/**
+ * `idle`: not begun, or `connect` has failed. `meeting`: no peer yet. `standby`: two others are paired, and this process
+ * waits for its turn. `paired`: there is a peer. `apart`: it was lost or has said goodbye, and the next is awaited.
+ * `closing`, `closed`: for good.
+ */
+export type ConnectionState = 'idle' | 'meeting' | 'standby' | 'paired' | 'apart' | 'closing' | 'closed'
+export type Role = 'listener' | 'dialer'
+
+export interface ConnectionEvents {
+  state: { readonly now: ConnectionState; readonly before: ConnectionState }
+  /** This process holds the address and waits there. */
+  listening: { readonly address: string }
+  /**
+   * Nothing is wrong, but it takes long: this process was alone for three seconds, or the error says what it waits for (a
+   * peer that does not answer, a lock that is held).
+   */
+  waiting: { readonly error: PairlinkError | undefined; readonly address: string }
+  paired: { readonly role: Role; readonly peer: 'same' | 'new' }
+  /**
+   * There is no peer any more: without an error when it has said goodbye, and what was begun with it is then still finished.
+   * Again for each look for a peer that found none. `retryInMs` is when the next one follows; undefined for one who
+   * listens, or does not look.
+   */
+  apart: { readonly error: PairlinkError | undefined; readonly retryInMs: number | undefined }
+  /** A stranger or a third process was turned away. */
+  refused: { readonly reason: RefusedReason }
+  closed: { readonly error: PairlinkError | undefined }
+}
+
+export const EVENT_NAMES: readonly (keyof ConnectionEvents)[] = [
+  'state',
+  'listening',
+  'waiting',
+  'paired',
+  'apart',
+  'refused',
+  'closed',
+]
+
+export interface ConnectionStats {
+  readonly state: ConnectionState
+  readonly role: Role | undefined
+  /** Own calls without an answer, those with a peer that has said goodbye included. */
+  readonly callsOpen: number
+  /** Own calls that wait for a peer. */
+  readonly callsParked: number
+  /** Notifications whose handler was not started. */
+  readonly inboxWaiting: number
+  /** Links that have not proven the secret. */
+  readonly strangers: number
+  /** The session with the present peer. */
+  readonly session: SessionStats | undefined
+}
