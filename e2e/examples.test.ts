@@ -11,7 +11,6 @@ const examples = join(repository, 'examples')
 const RUNS: Record<string, { processes: 1 | 2; prints?: string }> = {
   'apart.mjs': { processes: 1, prints: 'done' },
   'cancel.mjs': { processes: 2, prints: 'done' },
-  'demo.mjs': { processes: 1 },
   'errors.mjs': { processes: 1, prints: 'done' },
   'named-calls.mjs': { processes: 2, prints: 'done' },
   'notifications.mjs': { processes: 2, prints: 'done' },
@@ -20,7 +19,7 @@ const RUNS: Record<string, { processes: 1 | 2; prints?: string }> = {
   'typed-calls.mts': { processes: 2, prints: '3 1.0.0' },
 }
 /** Run by another test, or by the demonstration. */
-const RUN_ELSEWHERE = ['peer.mjs', 'tour.mjs']
+const RUN_ELSEWHERE = ['peer.mjs']
 
 it('knows every example', () => {
   const files = readdirSync(examples).filter((name) => /\.m[jt]s$/.test(name))

@@ -4,4 +4,4 @@ import { root, runAndExit, setUp } from './setup.mjs'
 
 setUp('packages')
 process.stdout.write('\n')
-runAndExit(process.execPath, [join(root, 'examples', 'demo.mjs'), ...process.argv.slice(2)])
+runAndExit(process.execPath, [join(root, 'examples', 'demo', 'narrator.mjs'), ...process.argv.slice(2)])
