@@ -1,12 +1,19 @@
 /** What an application imports: the Connection, its errors, and the types of both; and the plug for transport authors. */
 export { Connection } from './connection/connection.js'
-export type { ConnectionEvents, ConnectionState, ConnectionStats, Role } from './connection/surface.js'
+export type {
+  CallOptions,
+  ConnectionEvents,
+  ConnectionState,
+  ConnectionStats,
+  Context,
+  NotifyOptions,
+  Role,
+} from './connection/surface.js'
 export type { RefusedReason } from './connection/endings.js'
 export type { Clock, Timer } from './connection/clock.js'
 export type { Environment } from './connection/environment.js'
 export { ERRORS, isPairlinkError, PairlinkError, QueryError } from './connection/errors.js'
 export type { ErrorCode, PairlinkErrorOptions } from './connection/errors.js'
-export type { CallOptions, Context, NotifyOptions } from './connection/handlers.js'
 export type { Logger, LogMethod } from './connection/logger.js'
 export type {
   AnyApi,

@@ -139,7 +139,7 @@ export function ownUid(): number {
   if (uid === undefined)
     throw new PairlinkError(
       'ADDRESS_INVALID',
-      'Unix socket paths need a system with user ids; Windows is not supported yet',
+      'Unix socket paths need a system with user ids; on Windows use local() or tcp()',
     )
   return uid
 }

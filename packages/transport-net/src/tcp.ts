@@ -152,7 +152,7 @@ class TcpTransport implements Transport {
   /** One address, the same for dialling and listening; undefined when the name cannot be looked up at this moment. */
   async #resolve(): Promise<string | undefined> {
     if (this.reach === 'network' && !this.#allowNetwork) {
-      const text = `${this.address} reaches beyond this host. Use 127.0.0.1 or ::1, or allowNetwork: true with encryption`
+      const text = `${this.address} reaches beyond this host. Use 127.0.0.1 or ::1, or allowNetwork: true where the link is encrypted`
       throw new PairlinkError('NOT_LOCAL', text)
     }
     if (isIP(this.#host) !== 0) return this.#host

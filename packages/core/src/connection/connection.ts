@@ -27,7 +27,7 @@ import { Emitter } from './emitter.js'
 import { lossOf, refusedReason } from './endings.js'
 import { systemEnvironment, type Environment } from './environment.js'
 import { isPairlinkError, PairlinkError } from './errors.js'
-import { namelessCall, type CallOptions, type NotifyOptions, type Outward } from './handlers.js'
+import { namelessCall, type Outward } from './handlers.js'
 import { Inbox } from './inbox.js'
 import { SafeLogger } from './logger.js'
 import { Meeting, type MeetingHost, type MeetingPlan } from './meeting.js'
@@ -50,7 +50,8 @@ import type { Pump } from './pump.js'
 import { randomId } from './random.js'
 import type { Shared } from './shared.js'
 import { Signals } from './signals.js'
-import { EVENT_NAMES, type ConnectionEvents, type ConnectionState, type ConnectionStats, type Role } from './surface.js'
+import { EVENT_NAMES, type CallOptions, type ConnectionEvents, type ConnectionState } from './surface.js'
+import type { ConnectionStats, NotifyOptions, Role } from './surface.js'
 import { Turn } from './turn.js'
 import { Waiters, type ConnectOptions, type PairedOptions } from './waiters.js'
 
@@ -204,7 +205,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /**
    * Resolves when there is a peer: now, or once there is one. Starts nothing.
-   * @throws PairlinkError `TIMEOUT`, `CANCELLED` or `CLOSED`
+   * @throws PairlinkError `TIMEOUT`, `CANCELLED`, `CLOSED`, or what ended the meeting that was under way
    */
   paired(options: PairedOptions = {}): Promise<void> {
     let promise: Promise<void>
@@ -378,7 +379,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const { reconnect, failover, whenBusy, transport } = this.#settings
     if (transport.reach === 'network' && !transport.encrypted) {
       const text = `${transport.address} reaches beyond this host, and nothing on the way is encrypted`
-      void this.#failed(new PairlinkError('NOT_LOCAL', text))
+      this.#failed(new PairlinkError('NOT_LOCAL', text))
       return
     }
     const { random } = this.#environment
@@ -412,7 +413,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       },
       (error: unknown) => {
         if (abort.signal.aborted) return
-        void this.#failed(
+        this.#failed(
           isPairlinkError(error)
             ? error
             : new PairlinkError('ADDRESS_INVALID', `Meeting at ${this.#shared.address} failed`, { cause: error }),
@@ -421,9 +422,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     )
   }
 
-  /** No further try is worth it. */
-  #failed(reason: PairlinkError): Promise<void> {
-    return this.#hasPaired ? this.#end(reason) : this.#backToIdle(reason)
+  /** No further try is worth it. Once a `connect` has been resolved, `closed` is where that is told. */
+  #failed(reason: PairlinkError): void {
+    if (this.#hasPaired || this.#waiters.isWanted) void this.#end(reason)
+    else this.#backToIdle(reason)
   }
 
   /** Tells of each look that found nobody, in the log of people once. */
@@ -438,6 +440,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   }
 
   #waiting(error: PairlinkError | undefined): void {
+    if (this.#state === 'standby') return
     const { address } = this.#shared
     if (error === undefined) this.#logger.log('info', { address }, `waiting at ${address}`)
     else this.#logger.log('warn', { code: error.code, address }, `waiting at ${address}: ${error.message}`)
@@ -457,23 +460,18 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   }
 
   /** The first meeting failed, or nobody waits for it any more: as if `connect` had not been called. */
-  async #backToIdle(reason: PairlinkError | undefined): Promise<void> {
+  #backToIdle(reason: PairlinkError | undefined): void {
     this.#meetingAbort?.abort(reason)
     this.#meetingAbort = undefined
-    await this.#stopMeeting()
-    if (this.#isOver()) return
-    // Somebody may have begun to wait while the address was being given up.
-    if (reason === undefined && this.#waiters.count > 0) {
-      this.#meet()
-      return
-    }
+    // A next meeting waits for the end of this one.
+    void this.#stopMeeting()
     // Before listeners of the state are called, which may connect anew.
     if (reason !== undefined) this.#waiters.reject(reason)
     this.#setState('idle')
   }
 
   #nobodyWaits(): void {
-    if (!this.#hasPaired && this.#meetingAbort !== undefined) void this.#backToIdle(undefined)
+    if (!this.#hasPaired && this.#meetingAbort !== undefined) this.#backToIdle(undefined)
   }
 
   #refused(end: LinkEnd): void {

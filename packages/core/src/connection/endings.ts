@@ -85,6 +85,11 @@ function refusalError(refusal: Refusal, who: string): [ErrorCode, string] {
   }
 }
 
+/** Somebody accepted, and sent nothing until the time of the handshake was up. */
+export function isUnanswered(outcome: Outcome): boolean {
+  return outcome.kind === 'failed' && outcome.error.code === 'PEER_SILENT'
+}
+
 export function exhausted(cause: PairlinkError, rounds: number, address: string): PairlinkError {
   const text = `No peer came back in ${rounds} ${rounds === 1 ? 'attempt' : 'attempts'} at ${address}; the last: ${cause.message}`
   return new PairlinkError('RETRIES_EXHAUSTED', text, { cause })

@@ -32,7 +32,7 @@ export const ERRORS = {
     remedy: 'Check the spelling, and that both processes run the same version of the program.',
   },
   PEER_LOST: {
-    cause: 'The link to the peer broke while the call was in flight.',
+    cause: 'The link to the peer broke while the call was in flight; or, in an event, there is nobody at the address.',
     remedy: 'See delivery: with "not-sent" it is safe to call again, otherwise only if the call may happen twice.',
   },
   TOO_LARGE: {
@@ -41,7 +41,8 @@ export const ERRORS = {
   },
   QUEUE_FULL: {
     cause: 'Too much is waiting to be sent or handled.',
-    remedy: 'Await earlier calls, or raise limits.sendBytesMax or limits.handlersMax.',
+    remedy:
+      'Await earlier calls. Queries are bounded by 16 times limits.handlersMax of the other side; notifications, and what waits for a peer, by the own limits.sendBytesMax.',
   },
   CLOSED: {
     cause: 'The connection was closed.',
@@ -57,7 +58,7 @@ export const ERRORS = {
   },
   ENCRYPTION_MISMATCH: {
     cause: 'One side encrypts and the other does not, or they use different ciphers.',
-    remedy: 'Give both the same encryption option.',
+    remedy: 'Run the same version with the same options on both sides.',
   },
   SELF: {
     cause: 'The connection met itself.',
@@ -69,7 +70,7 @@ export const ERRORS = {
   },
   PAIR_BUSY: {
     cause: 'Two processes are paired at this address already.',
-    remedy: 'Use another name for another pair, or wait until one of the two has ended.',
+    remedy: 'Use another name for another pair, or whenBusy: "wait" to stand by until one of the two has ended.',
   },
   PEER_SILENT: {
     cause: 'Somebody accepted and then said nothing, or a peer fell silent.',
@@ -85,7 +86,7 @@ export const ERRORS = {
   },
   NOT_LOCAL: {
     cause: 'The address reaches beyond this host, and the link would not be safe there.',
-    remedy: 'Use a loopback address, or allowNetwork: true on the transport together with encryption.',
+    remedy: 'Use a loopback address; links beyond this host need encryption.',
   },
   RETRIES_EXHAUSTED: {
     cause: 'The peer did not come back within reconnect.maxRetries attempts.',

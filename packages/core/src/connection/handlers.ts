@@ -6,35 +6,7 @@ import { CONTENT, FAIL_REASON, type CancelEvent, type QueryEvent, type Session }
 import { isPairlinkError, isQueryError, PairlinkError } from './errors.js'
 import { decodePayload, encodePayload, summarise, type Encoded } from './payload.js'
 import type { Shared } from './shared.js'
-
-export interface CallOptions {
-  /** How long to wait, in milliseconds; `Infinity` for ever. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal
-  /** What to do while there is no peer. */
-  readonly whenApart?: 'reject' | 'wait'
-  /** The bytes are not copied: leave them alone until the promise settles. */
-  readonly borrow?: boolean
-}
-
-export interface NotifyOptions extends CallOptions {
-  /** A name that `onNotify` finds as `context.method`. */
-  readonly method?: string
-}
-
-/** What a handler is given beside its input. */
-export interface Context {
-  /** Fires when the caller cancels, its time is up, or the session is lost. It is made when it is first asked for. */
-  readonly signal: AbortSignal
-  /** What is left of the caller's time; `Infinity` for no limit. */
-  readonly remainingMs: number
-  readonly method: string
-  /** Like those of the Connection, within the remaining time, and cancelled together with this call. */
-  call(method: string, input?: unknown, options?: CallOptions): Promise<unknown>
-  query<T = unknown>(payload: unknown, options?: CallOptions): Promise<T>
-  /** Does not wait: the send queue takes the message, or it fails with `QUEUE_FULL`. */
-  notify(message: unknown, options?: NotifyOptions): Promise<void>
-}
+import type { CallOptions, Context, NotifyOptions } from './surface.js'
 
 /** How a handler reaches the Connection that it belongs to. */
 export interface Outward {

@@ -6,7 +6,7 @@
 import type { EndedEvent, Link, LinkEnd, ProtocolEvent, Side } from '../protocol/index.js'
 import type { Listener, Pipe, Transport } from '../transport.js'
 import { LATE_MS, type Clock, type Timer } from './clock.js'
-import { exhausted, outcomeOf, type Outcome } from './endings.js'
+import { exhausted, isUnanswered, outcomeOf, type Outcome } from './endings.js'
 import { isPairlinkError, PairlinkError } from './errors.js'
 import { Pump, type PumpHost } from './pump.js'
 import type { Random } from './random.js'
@@ -14,7 +14,7 @@ import type { Random } from './random.js'
 /** Pauses while others are starting at the same moment: most of the cost of a simultaneous start. */
 const PAUSE_FIRST_MS = 2
 const PAUSE_MAX_MS = 50
-/** An address that accepts and hangs up without a word is tried this often, in about 1.5 s, then it is somebody else's. */
+/** An address that accepts and hangs up without a word is tried this often, in 0.75 s: longer than our own takes to close. */
 const MUTE_ENDS_MAX = 5
 const MUTE_PAUSE_MS = 50
 /** After a loss both sides come back at once; this much apart they do not collide. */
@@ -98,6 +98,8 @@ export class Meeting implements PumpHost {
   #isHeld = true
   /** Settles when the last `meet` has. */
   #met: Promise<void> = Promise.resolve()
+  /** Settles when the last `stop` has. */
+  #stopped: Promise<void> = Promise.resolve()
 
   constructor(
     transport: Transport,
@@ -145,6 +147,8 @@ export class Meeting implements PumpHost {
   }
 
   async #meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
+    await this.#stopped
+    signal.throwIfAborted()
     let pauseMs = PAUSE_FIRST_MS
     let mutePauseMs = MUTE_PAUSE_MS
     let muteEnds = 0
@@ -189,8 +193,8 @@ export class Meeting implements PumpHost {
         }
         case 'failed':
           if (outcome.error.code === 'ADDRESS_INVALID' || (plan.isFirst && outcome.isFinal)) throw outcome.error
-          if (outcome.error.code === 'PEER_SILENT' && ++silentHandshakes === SILENT_HANDSHAKES)
-            plan.waiting(outcome.error)
+          silentHandshakes = outcome.error.code === 'PEER_SILENT' ? silentHandshakes + 1 : 0
+          if (silentHandshakes === SILENT_HANDSHAKES) plan.waiting(outcome.error)
           missed = outcome.error
           break
       }
@@ -209,7 +213,14 @@ export class Meeting implements PumpHost {
    * Gives the address up and ends every link that is not the pair's. The signal of `meet` must have fired. The address is
    * free when it resolves; a transport that does not undo its work within a second is not waited for.
    */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    const stopped = this.#stop()
+    this.#stopped = stopped.then(ignore, ignore)
+    return stopped
+  }
+
+  async #stop(): Promise<void> {
+    const met = this.#met
     this.#patience?.cancel()
     this.#silent = undefined
     this.#releaseAddress()
@@ -218,7 +229,7 @@ export class Meeting implements PumpHost {
     let timer: Timer | undefined
     const tooLate = new Promise<void>((resolve) => (timer = this.#clock.after(UNDO_MS, resolve)))
     if (!this.#isHeld) timer?.unref()
-    await Promise.race([this.#met, tooLate])
+    await Promise.race([met, tooLate])
     timer?.cancel()
   }
 
@@ -382,8 +393,10 @@ export class Meeting implements PumpHost {
       this.#clock.afterPoll(resolve)
     })
     const isOnTime = this.#clock.now() - startedAt <= LAST_LOOK_MS + LATE_MS
-    const isSilent = pump !== undefined && this.#dialling?.pump === pump && !pump.link.heard && isOnTime
-    if (!isSilent) return false
+    if (pump === undefined || pump.link.heard || !isOnTime) return false
+    // Handshakes of less than a second have ended by now, and only if their time was up is the holder silent.
+    const isWaiting = this.#dialling?.pump === pump
+    if (!isWaiting && !isUnanswered(await outcome)) return false
     this.#lastLook = undefined
     pump.destroy()
     return true

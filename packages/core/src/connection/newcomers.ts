@@ -6,6 +6,8 @@ import type { Hello, Id } from '../protocol/index.js'
 import { afterReading, type Clock, type Timer } from './clock.js'
 import type { Pump } from './pump.js'
 
+const WAITING_MAX = 16
+
 export interface Newcomer {
   readonly pump: Pump
   readonly hello: Hello
@@ -39,6 +41,8 @@ export class Newcomers {
   takes(newcomer: Newcomer): boolean {
     if (this.#keptFor === undefined || this.#keptFor === newcomer.hello.instance) return false
     this.#waiting.push(newcomer)
+    // They hold the secret, and may still be many: the one that has waited longest dials again.
+    if (this.#waiting.length > WAITING_MAX) this.#waiting.shift()?.pump.destroy()
     return true
   }
 

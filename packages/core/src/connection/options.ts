@@ -5,7 +5,7 @@
 import { ABOUT_BYTES_MAX, completeLimits, METHOD_BYTES_MAX, SILENCE_KEEPALIVES_MIN } from '../protocol/index.js'
 import type { Limits, Utf8 } from '../protocol/index.js'
 import type { Transport } from '../transport.js'
-import type { Context } from './handlers.js'
+import type { Context } from './surface.js'
 import { consoleLogger, type Logger } from './logger.js'
 import { jsonFault } from './payload.js'
 

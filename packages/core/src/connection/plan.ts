@@ -1,6 +1,7 @@
 /** What one call asks for: the options of a call and the defaults, made complete and checked. It acts on nothing. */
-import type { CallOptions, Running } from './handlers.js'
+import type { Running } from './handlers.js'
 import { abortSignal, checkNames, milliseconds, oneOf, record, type Settings } from './options.js'
+import type { CallOptions } from './surface.js'
 
 export interface CallPlan {
   readonly method: string

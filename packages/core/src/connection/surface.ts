@@ -1,4 +1,4 @@
-/** What a user sees of a Connection beside its methods: states, events, numbers. */
+/** What a user sees of a Connection beside its methods: states, events, numbers, and what calls and handlers are given. */
 import type { SessionStats } from '../protocol/index.js'
 import type { RefusedReason } from './endings.js'
 import type { PairlinkError } from './errors.js'
@@ -55,4 +55,33 @@ export interface ConnectionStats {
   readonly strangers: number
   /** The session with the present peer. */
   readonly session: SessionStats | undefined
+}
+
+export interface CallOptions {
+  /** How long to wait, in milliseconds; `Infinity` for ever. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+  /** What to do while there is no peer. */
+  readonly whenApart?: 'reject' | 'wait'
+  /** The bytes are not copied: leave them alone until the promise settles. */
+  readonly borrow?: boolean
+}
+
+export interface NotifyOptions extends CallOptions {
+  /** A name that `onNotify` finds as `context.method`. */
+  readonly method?: string
+}
+
+/** What a handler is given beside its input. */
+export interface Context {
+  /** Fires when the caller cancels, its time is up, or the session is lost. It is made when it is first asked for. */
+  readonly signal: AbortSignal
+  /** What is left of the caller's time; `Infinity` for no limit. */
+  readonly remainingMs: number
+  readonly method: string
+  /** Like those of the Connection, within the remaining time, and cancelled together with this call. */
+  call(method: string, input?: unknown, options?: CallOptions): Promise<unknown>
+  query<T = unknown>(payload: unknown, options?: CallOptions): Promise<T>
+  /** Does not wait: the send queue takes the message, or it fails with `QUEUE_FULL`. */
+  notify(message: unknown, options?: NotifyOptions): Promise<void>
 }

@@ -40,6 +40,11 @@ export class Waiters {
     this.#nobodyLeft = nobodyLeft
   }
 
+  /** Whether a `connect` of this meeting was resolved. */
+  get isWanted(): boolean {
+    return this.#isWanted
+  }
+
   /** Calls of `connect` that wait. */
   get count(): number {
     let count = 0

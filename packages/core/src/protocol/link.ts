@@ -218,18 +218,21 @@ export class Link {
         case 'handshake':
           this.#end({ by: 'handshake-timeout', heard: this.#heard })
           break
-        case 'keepalive':
-          if (now - this.#heardAt >= this.#options.hello.keepaliveMs) {
-            this.#pingDue = true
-            this.#timers.set('keepalive', now + this.#options.hello.keepaliveMs)
-          } else {
-            this.#timers.set('keepalive', this.#heardAt + this.#options.hello.keepaliveMs)
-          }
+        // Moments are compared with moments, never differences: a sum that was rounded must not come due and be set again
+        // for ever.
+        case 'keepalive': {
+          const { keepaliveMs } = this.#options.hello
+          const dueAt = this.#heardAt + keepaliveMs
+          if (now >= dueAt) this.#pingDue = true
+          this.#timers.set('keepalive', now >= dueAt ? now + keepaliveMs : dueAt)
           break
-        case 'silence':
-          if (now - this.#heardAt >= this.#silenceMs) this.#end({ by: 'silence', silentMs: now - this.#heardAt })
-          else this.#timers.set('silence', this.#heardAt + this.#silenceMs)
+        }
+        case 'silence': {
+          const dueAt = this.#heardAt + this.#silenceMs
+          if (now >= dueAt) this.#end({ by: 'silence', silentMs: now - this.#heardAt })
+          else this.#timers.set('silence', dueAt)
           break
+        }
       }
     }
   }

@@ -71,6 +71,31 @@ function openedWith(
 const query = (session: Session, now: number): number =>
   session.query(new Uint8Array(0), CONTENT.BYTES, Uint8Array.of(1), 'copy', Infinity, false, now)
 
+describe('a deadline', () => {
+  // A sum of a time and a delay may be rounded down, and the difference is then less than the delay; a driver whose timer
+  // fired early comes at exactly the sum.
+  test('is later after a tick at the very moment, also where the sum of time and delay was rounded', () => {
+    const ticks = (link: Link): number => {
+      let count = 0
+      for (let deadline = link.deadline; deadline !== Infinity; deadline = link.deadline) {
+        link.tick(deadline)
+        expect(link.deadline).toBeGreaterThan(deadline)
+        count++
+      }
+      return count
+    }
+    let rounded = 0
+    for (let heardAt = 1700.1; heardAt < 2040; heardAt += 1.37) {
+      if (heardAt + KEEPALIVE_MS - heardAt < KEEPALIVE_MS || heardAt + SILENCE_MS - heardAt < SILENCE_MS) rounded++
+      const { dialer } = opened()
+      feed(dialer, frame(KIND.PING, new Uint8Array(8)), heardAt)
+      expect(ticks(dialer)).toBeGreaterThan(0)
+      expect(dialer.state).toBe('ended')
+    }
+    expect(rounded).toBeGreaterThan(20)
+  })
+})
+
 describe('a PING', () => {
   test.each(['dialer', 'listener'] as const)('goes out from the %s after keepaliveMs without a byte', (side) => {
     const link = opened()[side]
