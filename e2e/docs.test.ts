@@ -56,7 +56,7 @@ function value(text: string): unknown {
 const sorted = (names: Iterable<string>): string[] => [...names].sort()
 const OPTIONS = 'connection/options.ts'
 const CONNECTION = 'connection/connection.ts'
-const HANDLERS = 'connection/handlers.ts'
+const SURFACE = 'connection/surface.ts'
 
 describe('the API page', () => {
   it.each([
@@ -65,20 +65,20 @@ describe('the API page', () => {
     ['Limits', members('protocol/limits.ts', 'Limits')],
     ['Methods', members(CONNECTION, 'Connection', 'method')],
     ['Properties', members(CONNECTION, 'Connection', 'property')],
-    ['Events', members(CONNECTION, 'ConnectionEvents')],
-    ['Stats', members(CONNECTION, 'ConnectionStats')],
+    ['Events', members(SURFACE, 'ConnectionEvents')],
+    ['Stats', members(SURFACE, 'ConnectionStats')],
     [
       'Options of connect',
       [...members('connection/waiters.ts', 'ConnectOptions'), ...members('connection/waiters.ts', 'PairedOptions')],
     ],
-    ['Options of a call', [...members(HANDLERS, 'CallOptions'), ...members(HANDLERS, 'NotifyOptions')]],
-    ['Context of a handler', members(HANDLERS, 'Context')],
+    ['Options of a call', [...members(SURFACE, 'CallOptions'), ...members(SURFACE, 'NotifyOptions')]],
+    ['Context of a handler', members(SURFACE, 'Context')],
   ])('%s: names what there is, and nothing else', (heading, names) => {
     expect(sorted(tablesUnder(heading).keys())).toEqual(sorted(names))
   })
 
   it('Events: names the fields of each', () => {
-    const source = readFileSync(join(repository, 'packages/core/src', CONNECTION), 'utf8')
+    const source = readFileSync(join(repository, 'packages/core/src', SURFACE), 'utf8')
     for (const [name, [fields]] of tablesUnder('Events')) {
       const declared = new RegExp(`^  ${name}: \\{(.*)\\}$`, 'm').exec(source)?.[1] ?? ''
       const expected = [...declared.matchAll(/readonly (\w+)/g)].map(([, field]) => `\`${field}\``)
@@ -87,7 +87,7 @@ describe('the API page', () => {
   })
 
   it('States: names each state', () => {
-    const source = readFileSync(join(repository, 'packages/core/src', CONNECTION), 'utf8')
+    const source = readFileSync(join(repository, 'packages/core/src', SURFACE), 'utf8')
     const declared = /^export type ConnectionState = (.*)$/m.exec(source)?.[1] ?? ''
     expect([...tablesUnder('States').keys()]).toEqual([...declared.matchAll(/'(\w+)'/g)].map(([, state]) => state))
   })
@@ -102,9 +102,9 @@ describe('the API page', () => {
       about: 'none',
       limits: 'see [below](#limits)',
       logger: 'errors and warnings to the console',
-      reconnect: '`{ maxRetries: 0, delayMs: 1000 }`',
+      reconnect: '`{ maxRetries: 0, delayMs: 1000, growth: 1, jitter: true }`',
     }
-    expect(settings.reconnect).toEqual({ maxRetries: 0, delayMs: 1000 })
+    expect(settings.reconnect).toEqual({ maxRetries: 0, delayMs: 1000, growth: 1, jitter: true })
     expect([settings.onQuery, settings.onNotify, settings.handlers.size, settings.about.length]).toEqual([
       undefined,
       undefined,
@@ -127,7 +127,7 @@ describe('the API page', () => {
 })
 
 it('links to codes of errors that exist', () => {
-  for (const name of ['api.md', 'start.md', 'transports.md']) {
+  for (const name of ['api.md', 'meeting.md', 'start.md', 'transports.md']) {
     const text = readFileSync(join(repository, 'apps/docs', name), 'utf8')
     for (const [, code] of text.matchAll(/errors#(\w+)/g)) expect(Object.keys(ERRORS)).toContain(code)
   }

@@ -60,7 +60,7 @@ function portTransport(control, side) {
     },
     async listen(accept, signal) {
       signal.throwIfAborted()
-      if (side !== 'listens') return 'taken'
+      if (side !== 'listens') return 'cannot' // it may only dial
       const incoming = (port) => accept(portPipe(port))
       control.on('message', incoming)
       return {

@@ -6,6 +6,7 @@ const guide = [
   { text: 'Errors', link: '/errors' },
 ]
 const depth = [
+  { text: 'How two processes meet', link: '/meeting' },
   { text: 'Transports', link: '/transports' },
   { text: 'Your own event loop', link: '/event-loop' },
   { text: 'How it is tested', link: '/tests' },
