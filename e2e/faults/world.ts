@@ -1,0 +1,197 @@
+/** Where one row happens: its own address, its processes, and their end. It knows no faults. */
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { folder, Peer, repository, type Report } from '../processes.js'
+import type { Told } from '../pair.js'
+
+export type TransportName = 'unix' | 'tcp'
+/** Whom the fault strikes, or in whose place a stranger stands. */
+export type Role = 'listener' | 'dialer'
+export type Place = { readonly path: string } | { readonly port: number }
+
+export const SECRET = 'super-secret'
+export const KEEPALIVE_MS = 200
+export const SILENCE_MS = 800
+export const HANDSHAKE_MS = 600
+export const HOLD_MS = 300
+const OPTIONS = {
+  keepaliveMs: KEEPALIVE_MS,
+  silenceMs: SILENCE_MS,
+  handshakeTimeoutMs: HANDSHAKE_MS,
+  holdMs: HOLD_MS,
+  reconnect: { delayMs: 200 },
+}
+/** On a busy machine everything may take long. What must be quick is measured. */
+const PATIENCE_MS = 15_000
+
+export type Answer = Report & { readonly error?: Told }
+
+/** A process that is not waited for in vain once it has ended. */
+class MortalPeer extends Peer {
+  override next(matches: string | ((report: Report) => boolean)): Promise<Report> {
+    const next = super.next(matches, PATIENCE_MS)
+    const ended = this.ended.then((): never => {
+      throw new Error(`It ended before it reported ${matches.toString()}.\n${this.seen()}`)
+    })
+    return Promise.race([next, ended])
+  }
+}
+
+/** A process of the file `peers/fault-pair.mjs`. */
+export class FaultPeer extends MortalPeer {
+  #id = 0
+
+  constructor(place: Place, label: string, options: Record<string, unknown>, secret: string) {
+    const plan = { place, secret, options: { ...OPTIONS, ...options } }
+    super(join(repository, 'e2e/peers/fault-pair.mjs'), [JSON.stringify(plan)], label)
+  }
+
+  /** Resolves to the report of the end of a command, with `result` or `error`, and `at`. */
+  run(command: string, input: Record<string, unknown> = {}): Promise<Answer> {
+    const id = ++this.#id
+    this.send({ id, command, input })
+    const done = this.next((report) => report.event === 'done' && report['id'] === id) as Promise<Answer>
+    done.catch(() => undefined) // a row that failed awaits no more of them
+    return done
+  }
+
+  /** Like `run`, to the result. @throws Error when the command failed */
+  async result<T>(command: string, input: Record<string, unknown> = {}): Promise<T> {
+    const report = await this.run(command, input)
+    if (report.error !== undefined) throw new Error(`${command}: ${JSON.stringify(report.error)}\n${this.seen()}`)
+    return report['result'] as T
+  }
+
+  /** A call that is never answered. */
+  never(tag: string): Promise<Answer> {
+    return this.run('call', { method: 'never', input: tag, options: { timeoutMs: 60_000 } })
+  }
+
+  /** The next report of that event, or of that code. */
+  told(event: string, code?: string): Promise<Report> {
+    return this.next((report) => report.event === event && (code === undefined || codeOf(report) === code))
+  }
+}
+
+/** A process of the file `peers/fault-raw.mjs`. */
+export class RawPeer extends MortalPeer {
+  constructor(place: Place, side: Role, mischief: string) {
+    const plan = { place, side, mischief, secret: SECRET }
+    super(join(repository, 'e2e/peers/fault-raw.mjs'), [JSON.stringify(plan)], `${mischief} as ${side}`)
+  }
+}
+
+export class World {
+  readonly transport: TransportName
+  readonly place: Place
+  readonly #peers: Peer[] = []
+
+  private constructor(transport: TransportName, place: Place) {
+    this.transport = transport
+    this.place = place
+  }
+
+  static async of(transport: TransportName): Promise<World> {
+    return new World(transport, transport === 'unix' ? { path: join(folder(), 's') } : { port: await unusedPort() })
+  }
+
+  /** The path of a place that has one. */
+  get path(): string {
+    return 'path' in this.place ? this.place.path : ''
+  }
+
+  peer(label: string, options: Record<string, unknown> = {}, at: { place?: Place; secret?: string } = {}): FaultPeer {
+    return this.with(new FaultPeer(at.place ?? this.place, label, options, at.secret ?? SECRET))
+  }
+
+  raw(side: Role, mischief: string): RawPeer {
+    return this.with(new RawPeer(this.place, side, mischief))
+  }
+
+  /** The world ends this process with the others. */
+  with<P extends Peer>(peer: P): P {
+    this.#peers.push(peer)
+    return peer
+  }
+
+  /** One that listens. */
+  async listener(label = 'listener', options: Record<string, unknown> = {}): Promise<FaultPeer> {
+    const listener = this.peer(label, options)
+    await listener.result('connect', { until: 'started' })
+    return listener
+  }
+
+  async pair(options: Record<string, unknown> = {}): Promise<{ listener: FaultPeer; dialer: FaultPeer }> {
+    const listener = await this.listener('listener', options)
+    const dialer = this.peer('dialer', options)
+    await dialer.result('connect')
+    await Promise.all([listener.next('paired'), dialer.next('paired')])
+    return { listener, dialer }
+  }
+
+  /** A pair, by whom the fault strikes. */
+  async struckPair(struck: Role, options: Record<string, unknown> = {}): Promise<[FaultPeer, FaultPeer]> {
+    const { listener, dialer } = await this.pair(options)
+    return struck === 'listener' ? [listener, dialer] : [dialer, listener]
+  }
+
+  /** A process that misbehaves, paired with a right one. */
+  async rawPair(struck: Role, mischief: string): Promise<[RawPeer, FaultPeer]> {
+    if (struck === 'dialer') {
+      const other = await this.listener()
+      const raw = this.raw('dialer', mischief)
+      await Promise.all([raw.next('paired'), other.next('paired')])
+      return [raw, other]
+    }
+    const raw = this.raw('listener', mischief)
+    await raw.next('ready')
+    const other = this.peer('dialer')
+    await Promise.all([other.result('connect'), raw.next('paired'), other.next('paired')])
+    return [raw, other]
+  }
+
+  seen(): string {
+    return this.#peers.map((peer) => peer.seen()).join('\n')
+  }
+
+  async end(): Promise<void> {
+    for (const peer of this.#peers) peer.kill()
+    await Promise.all(this.#peers.map((peer) => peer.ended))
+  }
+}
+
+export function codeOf(report: Report): string | undefined {
+  return (report['error'] as Told | undefined)?.code
+}
+
+/** What of an error a table compares. */
+export function toldOf({ error }: Answer): { code?: string | undefined; delivery?: string } | undefined {
+  return error && { code: error.code, ...(error.delivery === undefined ? {} : { delivery: error.delivery }) }
+}
+
+// Below those that the system gives to outgoing connections, or a dialer could be given a port that a row counts on.
+const PORT_FIRST = 20_000
+const PORT_LAST = 29_999
+let port = PORT_FIRST + ((process.pid * 37) % (PORT_LAST - PORT_FIRST))
+
+async function unusedPort(): Promise<number> {
+  for (;;) {
+    port = port >= PORT_LAST ? PORT_FIRST : port + 1
+    const candidate = port
+    if (await isFree(candidate)) return candidate
+  }
+}
+
+function isFree(candidate: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => {
+      resolve(false)
+    })
+    server.listen(candidate, '127.0.0.1', () => {
+      server.close(() => {
+        resolve(true)
+      })
+    })
+  })
+}

@@ -1,0 +1,76 @@
+// `npm run test:long`: what takes too long for `npm test`. It runs the parts below one after another and prints what each
+// one found and how long it took.
+//
+//   npm run test:long -- --list           names the parts
+//   npm run test:long -- --only race-2-flock   runs one; may be given more than once
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { quietEnvironment, root, setUp } from './setup.mjs'
+
+/**
+ * @typedef {object} Part
+ * @property {string} name
+ * @property {string} shows what must hold
+ * @property {string[]} command for Node, after everything was set up; it ends with 0 when that holds
+ */
+
+const racing = (/** @type {string[]} */ ...args) => [join(root, 'scripts', 'race.mjs'), '--built', ...args]
+
+/** @type {Part[]} */
+const parts = [
+  ...[2, 6, 10].map((processes) => ({
+    name: `race-${processes}-flock`,
+    shows: `${processes} processes, 2,000 rounds: one pair, locked by flock`,
+    command: racing('--rounds', '2000', '--processes', String(processes), '--mixed'),
+  })),
+  ...[2, 6, 10].map((processes) => ({
+    name: `race-${processes}-abstract`,
+    shows: `${processes} processes, 2,000 rounds: one pair, locked by an abstract name`,
+    command: racing('--rounds', '2000', '--processes', String(processes), '--mixed', '--abstract'),
+  })),
+  {
+    name: 'race-tcp',
+    shows: '6 processes, 500 rounds at ports: one pair',
+    command: racing('--rounds', '500', '--processes', '6', '--mixed', '--address', 'tcp'),
+  },
+]
+
+const { values: options } = parseArgs({
+  options: { only: { type: 'string', multiple: true }, list: { type: 'boolean', default: false } },
+})
+if (options.list) {
+  for (const { name, shows } of parts) console.log(`${name.padEnd(20)} ${shows}`)
+  process.exit(0)
+}
+const unknown = (options.only ?? []).filter((wanted) => !parts.some(({ name }) => name === wanted))
+if (unknown.length > 0) {
+  console.error(`No part ${unknown.join(', ')}; there are: ${parts.map(({ name }) => name).join(', ')}`)
+  process.exit(1)
+}
+
+setUp('packages')
+let failed = 0
+for (const { name, shows, command } of parts) {
+  if (options.only !== undefined && !options.only.includes(name)) continue
+  console.log(`\n${name}: ${shows}`)
+  const startedAt = performance.now()
+  const code = await run(command)
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+  console.log(`${code === 0 ? 'ok' : 'FAILED'} ${name} (${seconds} s)`)
+  if (code !== 0) failed++
+}
+console.log(`\nlong: ${failed === 0 ? 'all parts passed' : `${failed} failed`}`)
+process.exitCode = failed === 0 ? 0 : 1
+
+/** @returns {Promise<number>} */
+function run(/** @type {string[]} */ command) {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, command, { cwd: root, env: quietEnvironment, stdio: 'inherit' })
+    child.once('error', (error) => {
+      console.error(String(error))
+      resolve(1)
+    })
+    child.once('close', (code) => resolve(code ?? 1))
+  })
+}
