@@ -1,11 +1,17 @@
 /** A transport within one process for the tests of core: ordered bytes, half-close, an address that can be taken. */
-import type { Listener, Pipe, PipeSink, Transport } from '../../src/transport.js'
+import type { Listener, Pipe, PipeSink, SilentHolder, Transport } from '../../src/transport.js'
 
 /** One end of a pipe. What is written arrives in a later microtask, joined or split as `chunkBytes` says. */
 export class MemoryPipe implements Pipe {
   other: MemoryPipe | undefined
+  /** Who accepted, for the dialer's end. */
+  declare holder?: string
+  /** Everything that was written here, chunk by chunk. */
+  written: Uint8Array[] | undefined
   /** Deliver in chunks of this size. */
   chunkBytes = Infinity
+  /** Overwrite what was delivered, as a socket does with a buffer that it uses again; else the receiver owns it. */
+  transient = true
   /** Say "enough" at every write, and deliver nothing until `release`. */
   stalled = false
   isClosed = false
@@ -23,6 +29,7 @@ export class MemoryPipe implements Pipe {
 
   write(chunks: readonly Uint8Array[]): boolean {
     if (this.isClosed || this.#ended) return true
+    this.written?.push(...chunks.map((chunk) => chunk.slice()))
     for (const chunk of chunks) this.other?.push(chunk.slice())
     if (this.other?.stalled !== true) return true
     this.#full = true
@@ -84,10 +91,9 @@ export class MemoryPipe implements Pipe {
         break
       }
       for (let at = 0; at < item.length && !this.isClosed; at += this.chunkBytes) {
-        // A buffer that is overwritten after the call, as a socket's reused one is.
         const chunk = item.slice(at, Math.min(item.length, at + this.chunkBytes))
-        this.#sink?.bytes(chunk, true)
-        chunk.fill(0xaa)
+        this.#sink?.bytes(chunk, this.transient)
+        if (this.transient) chunk.fill(0xaa)
         if (this.chunkBytes === Infinity) break
       }
     }
@@ -116,6 +122,16 @@ export class MemoryAddress {
   readonly pipes: [MemoryPipe, MemoryPipe][] = []
   chunkBytes = Infinity
   listenCount = 0
+  /** What the dialer's ends of new pipes say of who accepted them. */
+  holder: string | undefined
+  /** Listeners say whether the address is still theirs. */
+  canBeLost = false
+  /** What has kept a transport from dialling or listening. */
+  obstacle: string | undefined
+  /** Called at each dial; what it gives replaces the result. */
+  onDial: (() => Pipe | 'absent' | 'again' | 'full' | undefined) | undefined
+  /** Called at each listen; what it gives replaces the result. */
+  onListen: ((silent: SilentHolder | undefined) => Promise<Pipe | 'taken' | 'cannot'> | undefined) | undefined
 
   transport(): Transport {
     return {
@@ -125,16 +141,22 @@ export class MemoryAddress {
       dial: async (signal) => {
         await Promise.resolve()
         signal.throwIfAborted()
+        const dialled = this.onDial?.()
+        if (dialled !== undefined) return dialled
         if (this.accept === undefined) return 'absent'
         return this.connect()
       },
-      listen: async (accept, signal): Promise<Listener | 'taken'> => {
+      obstacle: () => this.obstacle,
+      listen: async (accept, signal, silent) => {
         await Promise.resolve()
         signal.throwIfAborted()
-        if (this.accept !== undefined) return 'taken'
+        const listened = this.onListen?.(silent)
+        if (listened !== undefined) return listened
+        if (this.accept !== undefined && !(silent !== undefined && (await this.#isLeft(silent)))) return 'taken'
+        signal.throwIfAborted()
         this.accept = accept
         this.listenCount++
-        return {
+        const listener: Listener = {
           close: async () => {
             if (this.accept === accept) this.accept = undefined
             await Promise.resolve()
@@ -142,8 +164,18 @@ export class MemoryAddress {
           ref() {},
           unref() {},
         }
+        if (this.canBeLost) listener.holds = () => this.accept === accept
+        return listener
       },
     }
+  }
+
+  /** Whether the holder of the address is the one meant, and says nothing to a last dial. */
+  async #isLeft(silent: SilentHolder): Promise<boolean> {
+    const pipe = this.connect()
+    if (pipe.holder === silent.holder) return silent.isSilent(pipe)
+    pipe.destroy()
+    return false
   }
 
   /** The dialer's end of a new pipe to the listener. */
@@ -153,6 +185,7 @@ export class MemoryAddress {
     near.other = far
     far.other = near
     near.chunkBytes = far.chunkBytes = this.chunkBytes
+    if (this.holder !== undefined) near.holder = this.holder
     this.pipes.push([near, far])
     queueMicrotask(() => {
       if (this.accept === undefined) far.destroy()

@@ -1,7 +1,7 @@
 /** What the tests of Connection have in common: one virtual clock, one address, seeded ids, logs that are kept. */
 import { inspect } from 'node:util'
 import { expect } from 'vitest'
-import type { AnyApi, ConnectionOptions, Environment, PairlinkError } from '../../src/index.js'
+import type { AnyApi, ConnectionOptions, Environment, PairlinkError, Transport } from '../../src/index.js'
 import { Connection } from '../../src/index.js'
 import { systemEnvironment } from '../../src/connection/environment.js'
 import { randomId, type Random } from '../../src/connection/random.js'
@@ -165,6 +165,91 @@ export function heldHandler(): { handler: () => Promise<unknown>; calls: Deferre
       const call = deferred()
       calls.push(call)
       return call.promise
+    },
+  }
+}
+
+/** A transport whose process can stop for good: from then on it neither dials nor listens, and says nothing of it. */
+export interface Mortal {
+  readonly transport: Transport
+  /** It stops; what it holds is left as it is. */
+  stop(): void
+  /** It goes on. */
+  goOn(): void
+}
+
+export function mortal(world: World): Mortal {
+  const inner = world.address.transport()
+  let gate = deferred()
+  let isStopped = false
+  /** Settles when the process runs; rejects when the caller has given up. */
+  const running = (signal: AbortSignal): Promise<unknown> | undefined =>
+    isStopped
+      ? new Promise((resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            reject(signal.reason)
+          })
+          void gate.promise.then(resolve)
+        })
+      : undefined
+  return {
+    transport: {
+      ...inner,
+      dial: async (signal) => {
+        await running(signal)
+        return inner.dial(signal)
+      },
+      listen: async (accept, signal, silent) => {
+        await running(signal)
+        return inner.listen(accept, signal, silent)
+      },
+    },
+    stop: () => {
+      isStopped = true
+    },
+    goOn: () => {
+      isStopped = false
+      gate.resolve(undefined)
+      gate = deferred()
+    },
+  }
+}
+
+/** Collects the events of a connection in their order, as short text. */
+export function history(connection: Connection): string[] {
+  const seen: string[] = []
+  connection.on('state', ({ now }) => seen.push(now))
+  connection.on('listening', () => seen.push('listening'))
+  connection.on('waiting', ({ error }) => seen.push(`waiting ${error?.code ?? 'alone'}`))
+  connection.on('paired', ({ role, peer }) => seen.push(`paired ${role} ${peer}`))
+  connection.on('apart', ({ error }) => seen.push(`apart ${error?.code ?? 'in order'}`))
+  connection.on('refused', ({ reason }) => seen.push(`refused ${reason}`))
+  connection.on('closed', ({ error }) => seen.push(`closed ${error?.code ?? 'in order'}`))
+  return seen
+}
+
+/** Puts somebody of our own at the address, instead of whoever holds it. */
+export function occupy(world: World, greet: (stranger: Stranger) => void = () => undefined): Stranger[] {
+  const strangers: Stranger[] = []
+  world.address.accept = (pipe) => {
+    const stranger = takePipe(pipe as MemoryPipe)
+    strangers.push(stranger)
+    greet(stranger)
+  }
+  return strangers
+}
+
+/** The moments of virtual time at which a transport dials. */
+export function dialTimes(world: World, transport: Transport): { transport: Transport; times: number[] } {
+  const times: number[] = []
+  return {
+    times,
+    transport: {
+      ...transport,
+      dial: (signal) => {
+        times.push(world.clock.now())
+        return transport.dial(signal)
+      },
     },
   }
 }
