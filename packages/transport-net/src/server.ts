@@ -25,7 +25,8 @@ export function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
     // Only a server that is closed already calls back with an error. Accepted sockets live on and are not waited for.
     server.close()
-    setImmediate(resolve)
+    // Handles are closed behind the phase of the loop in which immediates run.
+    setImmediate(() => setImmediate(resolve))
   })
 }
 

@@ -29,8 +29,8 @@ const PATIENCE_MS = 3000
 const SILENT_HANDSHAKES = 2
 /** How long a holder that is to be replaced gets for a last sign of life. */
 const LAST_LOOK_MS = 1000
-/** How often an address that can be lost is looked after while nobody is paired there. */
-const WATCH_MS = 1000
+/** How often an address that can be lost is looked after; oftener where `keepaliveMs` is shorter. */
+const WATCH_MS_MAX = 1000
 /** How long a transport is waited for that was told to stop dialling or listening. */
 const UNDO_MS = 1000
 
@@ -428,7 +428,7 @@ export class Meeting implements PumpHost {
   /** Looks after an address that can be lost, for as long as it is held. */
   #watchAddress(): void {
     if (this.#listener?.holds === undefined) return
-    this.#watch = this.#clock.after(this.#host.isPaired() ? this.#settings.keepaliveMs : WATCH_MS, () => {
+    this.#watch = this.#clock.after(Math.min(WATCH_MS_MAX, this.#settings.keepaliveMs), () => {
       if (this.holdsAddress()) this.#watchAddress()
       else this.#host.displaced()
     })
