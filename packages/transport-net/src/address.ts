@@ -19,7 +19,7 @@ export interface Identity {
 }
 
 /** What a look at a file says of which one it is. */
-export function identityOf(found: BigIntStats): Identity {
+export function identityOf(found: Identity): Identity {
   return { dev: found.dev, ino: found.ino, birthtimeNs: found.birthtimeNs }
 }
 

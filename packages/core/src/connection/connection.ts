@@ -323,7 +323,6 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       displaced: () => {
         this.#displaced()
       },
-      isPaired: () => this.#state === 'paired',
       event: (pump, event) => {
         this.#event(pump, event)
       },
@@ -615,6 +614,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#giveUp.clear()
     this.#meetingAbort = undefined
     this.#hasPaired = true
+    this.#meeting.paired()
     this.#pair = new Pair(pump, session, hello, this.#shared, this.#outwardOf(session), this.#inbox)
     if (hello.process === this.#environment.process && !this.#warnedOfOneProcess) {
       this.#warnedOfOneProcess = true

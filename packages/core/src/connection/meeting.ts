@@ -44,7 +44,6 @@ export interface MeetingHost extends PumpHost {
   refused(end: LinkEnd): void
   /** The address that was held belongs to somebody else by now, or to nobody: the caller meets again. */
   displaced(): void
-  isPaired(): boolean
 }
 
 export interface MeetingPlan {
@@ -138,7 +137,7 @@ export class Meeting implements PumpHost {
       },
     }
     this.#patience = this.#clock.after(PATIENCE_MS, () => {
-      if (!signal.aborted && !this.#host.isPaired()) plan.waiting(this.#obstacle() ?? lastError)
+      if (!signal.aborted) plan.waiting(this.#obstacle() ?? lastError)
     })
     this.#patience.unref()
     const met = this.#meet(noted, signal)
@@ -244,6 +243,11 @@ export class Meeting implements PumpHost {
     return false
   }
 
+  /** There is a pair: nobody is to be told what is waited for. */
+  paired(): void {
+    this.#patience?.cancel()
+  }
+
   /** The pair over this link was lost by silence: its listener may be stopped, and then its place can be taken. */
   lostBySilence(pump: Pump): void {
     const { holder } = pump
@@ -266,7 +270,6 @@ export class Meeting implements PumpHost {
   event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
     if (event.type === 'proven') this.#strangers.delete(pump)
     this.#host.event(pump, event)
-    if ((event.type === 'proven' || event.type === 'welcomed') && this.#host.isPaired()) this.#patience?.cancel()
     if (event.type === 'welcomed' && this.#dialling?.pump === pump && pump.link.session !== undefined) {
       this.#silent = undefined
       this.#dialling.settle({ kind: 'paired' })

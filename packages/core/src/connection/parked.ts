@@ -57,7 +57,7 @@ export class ParkedCalls<Target> {
       if (plan.expiresAt !== Infinity) {
         item.timer = afterReading(this.#clock, plan.timeoutMs, () => {
           this.#remove(item)
-          reject(notSent('TIMEOUT', `No peer came within ${plan.timeoutMs} ms`))
+          reject(timeout(plan))
         })
         if (!this.#isHeld) item.timer.unref()
       }
@@ -69,11 +69,13 @@ export class ParkedCalls<Target> {
     })
   }
 
-  /** There is a peer: sends everything, in order. */
+  /** There is a peer: sends everything whose time is not up, in order. */
   release(target: Target): void {
+    const now = this.#clock.now()
     for (const item of [...this.#parked]) {
       this.#remove(item)
-      item.send(target, item.plan, item.encoded).then(item.resolve, item.reject)
+      if (item.plan.expiresAt <= now) item.reject(timeout(item.plan))
+      else item.send(target, item.plan, item.encoded).then(item.resolve, item.reject)
     }
   }
 
@@ -103,6 +105,10 @@ export class ParkedCalls<Target> {
 
 function notSent(code: ErrorCode, text: string): PairlinkError {
   return new PairlinkError(code, text, { delivery: 'not-sent' })
+}
+
+function timeout({ timeoutMs }: CallPlan): PairlinkError {
+  return notSent('TIMEOUT', `No peer came within ${timeoutMs} ms`)
 }
 
 function cancelled(signal: AbortSignal): PairlinkError {

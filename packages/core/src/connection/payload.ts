@@ -51,11 +51,15 @@ export function encodePayload(value: unknown, utf8: Utf8, target: Encoded, name 
   return target
 }
 
+/** The getter of all typed arrays: the kind of an array, which no property of its own can change. */
+const kindOfTypedArray = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype) as object,
+  Symbol.toStringTag,
+) as { get(this: unknown): unknown }
+
 /** Also for bytes of another realm, such as a Buffer in a test runner that has globals of its own. */
 function isBytes(value: unknown): value is Uint8Array {
-  if (value instanceof Uint8Array) return true
-  // The tag alone could be anybody's property.
-  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]'
+  return value instanceof Uint8Array || (ArrayBuffer.isView(value) && kindOfTypedArray.get.call(value) === 'Uint8Array')
 }
 
 /** `ArrayBuffer.prototype.detached` is not there in all runtimes that we support. */
