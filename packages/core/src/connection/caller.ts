@@ -61,7 +61,8 @@ export class Caller {
   /** Rejects as `call` does. */
   notify(message: unknown, options: NotifyOptions | undefined, within?: Running): Promise<void> {
     try {
-      const plan = planCall('notify', options?.method ?? '', options, within, this.#settings, this.#turn.read())
+      // The time of the turn will do: whatever has to wait is given its time when it begins to.
+      const plan = planCall('notify', options?.method ?? '', options, within, this.#settings, this.#turn.now())
       const encoded = encodePayload(message, this.#environment.utf8, this.#encoded, 'message')
       const calls = this.#host.calls()
       if (calls !== undefined) return calls.notify(plan, encoded)

@@ -102,6 +102,7 @@ export class Calls {
     this.#shared.wake()
     if (slot === TAKEN) return RESOLVED
     if (slot < 0) return Promise.reject(this.#refused(slot, payload.bytes.length))
+    this.#session.expireAt(slot, this.#shared.read() + plan.timeoutMs)
     if (ownership === 'borrow') this.#lent.add(slot)
     return this.#promise(slot, plan) as Promise<void>
   }

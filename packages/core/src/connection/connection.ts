@@ -129,6 +129,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       signals,
       address: settings.transport.address,
       now: () => this.#turn.now(),
+      read: () => this.#turn.read(),
       wake: () => {
         this.#turn.wake()
       },

@@ -15,6 +15,7 @@ interface Parked<Target> {
   readonly plan: CallPlan
   readonly encoded: Encoded
   readonly send: Send<Target>
+  readonly expiresAt: number
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
   timer: Timer | undefined
@@ -51,10 +52,12 @@ export class ParkedCalls<Target> {
       ? { ...encoded, bytes: Uint8Array.prototype.slice.call(encoded.bytes), ownership: 'own' }
       : { ...encoded }
     return new Promise((resolve, reject) => {
-      const item: Parked<Target> = { plan, encoded: kept, send, resolve, reject, timer: undefined, unwatch: undefined }
+      const expiresAt = this.#clock.now() + plan.timeoutMs
+      const ends = { resolve, reject, timer: undefined, unwatch: undefined }
+      const item: Parked<Target> = { plan, encoded: kept, send, expiresAt, ...ends }
       this.#parked.add(item)
       this.#bytes += kept.bytes.length
-      if (plan.expiresAt !== Infinity) {
+      if (expiresAt !== Infinity) {
         item.timer = afterReading(this.#clock, plan.timeoutMs, () => {
           this.#remove(item)
           reject(timeout(plan))
@@ -74,7 +77,7 @@ export class ParkedCalls<Target> {
     const now = this.#clock.now()
     for (const item of [...this.#parked]) {
       this.#remove(item)
-      if (item.plan.expiresAt <= now) item.reject(timeout(item.plan))
+      if (item.expiresAt <= now) item.reject(timeout(item.plan))
       else item.send(target, item.plan, item.encoded).then(item.resolve, item.reject)
     }
   }

@@ -2,7 +2,8 @@
  * Values to bytes and back (PROTOCOL.md, section 3.4). What arrives is what was sent: a value that JSON would change is
  * refused with its path, and text that UTF-8 would change travels as JSON.
  */
-import { CONTENT, type Content, type Ownership, type Utf8 } from '../protocol/index.js'
+import { guarded } from '#runtime'
+import { CONTENT, SLICE_BYTES_MAX, type Content, type Ownership, type Utf8 } from '../protocol/index.js'
 
 /** Deeper JSON is refused on both sides: it is a mistake or an attack on whoever walks it. */
 export const JSON_DEPTH_MAX = 1000
@@ -76,8 +77,9 @@ function isDetached(buffer: ArrayBufferLike): boolean {
 export function decodePayload(content: number, bytes: Uint8Array, utf8: Utf8): unknown {
   switch (content) {
     case CONTENT.BYTES:
-      // An ArrayBuffer of its own: the application may transfer it, and others may lie in the one that came in.
-      return bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
+      // Short ones have an ArrayBuffer of their own, and to look at it would make V8 move them out of its heap, at several
+      // times the cost of a call.
+      return bytes.length <= SLICE_BYTES_MAX || bytes.length === bytes.buffer.byteLength ? bytes : guarded(bytes)
     case CONTENT.TEXT:
       return utf8.decode(bytes)
     case CONTENT.JSON:

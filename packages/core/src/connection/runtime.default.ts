@@ -24,6 +24,9 @@ export const hash: Hash = {
   },
 }
 
+/** Nothing keeps an ArrayBuffer from being transferred here, so the bytes get one of their own. */
+export const guarded = (bytes: Uint8Array): Uint8Array => bytes.slice()
+
 const { queueMicrotask } = globalThis
 
 export const soon = (callback: () => void): void => {

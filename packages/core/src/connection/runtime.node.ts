@@ -1,5 +1,9 @@
-/** What differs between runtimes, on Node.js and those that have its modules: the hash, and the end of a turn of the loop. */
+/**
+ * What differs between runtimes, on Node.js and those that have its modules: the hash, the end of a turn of the loop, and how
+ * bytes are kept from being transferred.
+ */
 import { createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { markAsUntransferable } from 'node:worker_threads'
 import type { Hash } from '../protocol/index.js'
 
 export const hash: Hash = {
@@ -15,6 +19,15 @@ export const hash: Hash = {
   },
   hkdfSha256: (input, salt, info, lengthBytes) => new Uint8Array(hkdfSync('sha256', input, salt, info, lengthBytes)),
   equal: (a, b) => a.length === b.length && timingSafeEqual(a, b),
+}
+
+/**
+ * Bytes that share an ArrayBuffer with others, fit to be given to the application: who transfers it to a worker transfers a
+ * copy, or is told by an error, and does not take the others' bytes with it.
+ */
+export const guarded = (bytes: Uint8Array): Uint8Array => {
+  markAsUntransferable(bytes.buffer)
+  return bytes
 }
 
 const nextTick = process.nextTick.bind(process)

@@ -12,6 +12,8 @@ export interface Shared {
   readonly address: string
   /** The time of this turn of the loop: read once, since a clock costs more than a call. */
   now(): number
+  /** The time of this moment, for whoever begins to wait in the middle of a long turn. */
+  read(): number
   /** Something is to be written: it goes out at the end of this turn. */
   wake(): void
   log(level: keyof Logger, fields: Record<string, unknown>, message: string): void

@@ -206,6 +206,11 @@ export class Asking {
     return slot < 0 ? TAKEN : slot
   }
 
+  /** Moves the end of the time of what waits in `slot`. Nothing that is settled, or has no end, is changed. */
+  expireAt(slot: number, moment: number): void {
+    if (this.#deadlines.at(slot) !== Infinity) this.#deadlines.set(slot, moment)
+  }
+
   /**
    * The caller of `slot` is settled without an answer: what was not sent never goes out as a query to be handled, and for
    * what was sent a CANCEL follows. Returns what is known of the call.

@@ -13,6 +13,7 @@ export { Link, SILENCE_KEEPALIVES_MIN, type LinkOptions } from './link.js'
 export type { Ownership } from './messages.js'
 export type { Hash, Utf8 } from './primitives.js'
 export { proofKey } from './proof.js'
+export { SLICE_BYTES_MAX } from './reader.js'
 export { Session, type SessionOptions, type SessionStats } from './session.js'
 export { LINK_MOVES, nextState, type LinkCause, type LinkState } from './state.js'
 export {

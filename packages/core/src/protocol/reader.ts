@@ -7,7 +7,7 @@ import { CONTENT, FLAG, HEADER_BYTES, KIND, readU32 } from './wire.js'
 
 const EMPTY = new Uint8Array(0)
 /** Payloads up to this size are cut out of a transient chunk one by one; above it the rest of the chunk is copied once. */
-const SLICE_BYTES_MAX = 64
+export const SLICE_BYTES_MAX = 64
 
 /** Which kinds may carry fragments, content and an id; a kind that is not here is unknown. */
 const SHAPE: Readonly<Record<number, { readonly parts: boolean; readonly content: boolean; readonly id: boolean }>> = {

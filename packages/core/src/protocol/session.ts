@@ -186,6 +186,11 @@ export class Session implements HeldSession {
     return this.#asking.notify(method, content, bytes, ownership, expiresAt, mayWait, now)
   }
 
+  /** Moves the end of the time of what waits in `slot`. */
+  expireAt(slot: number, moment: number): void {
+    this.#asking.expireAt(slot, moment)
+  }
+
   /** The caller of `slot` waits no longer. @returns what is known of the call */
   abandon(slot: number, now: number): Delivery {
     const part = this.#answerParts[slot]
