@@ -34,6 +34,11 @@ const parts = [
     shows: '6 processes, 500 rounds at ports: one pair',
     command: racing('--rounds', '500', '--processes', '6', '--mixed', '--address', 'tcp'),
   },
+  ...['unix', 'tcp'].map((address) => ({
+    name: `chaos-${address}`,
+    shows: `two supervised processes killed and stopped for ten minutes, over ${address}`,
+    command: [join(root, 'scripts', 'chaos.mjs'), '--minutes', '10', '--address', address],
+  })),
 ]
 
 const { values: options } = parseArgs({
