@@ -20,7 +20,7 @@ import {
   type ProtocolEvent,
   type Side,
 } from '../protocol/index.js'
-import { pauses } from './backoff.js'
+import { Backoff } from './backoff.js'
 import { Caller } from './caller.js'
 import { afterReading, Alarm, type Timer } from './clock.js'
 import { Emitter } from './emitter.js'
@@ -36,7 +36,6 @@ import {
   checkNames,
   completeOptions,
   milliseconds,
-  RECONNECT_DELAY_MS,
   record,
   type AnyApi,
   type ConnectionOptions,
@@ -382,17 +381,13 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       this.#failed(new PairlinkError('NOT_LOCAL', text))
       return
     }
-    const { random } = this.#environment
-    // `reconnect` is about losses; the first meeting goes on until nobody waits for it.
-    const isLimited = reconnect !== false && !isFirst
-    const policy = isLimited ? reconnect : { maxRetries: 0, delayMs: RECONNECT_DELAY_MS, growth: 1, jitter: true }
-    const roundsMax = policy.maxRetries === 0 ? Infinity : policy.maxRetries
+    const backoff = new Backoff(reconnect, isFirst, this.#environment.random)
     const plan: MeetingPlan = {
       isFirst,
       mayListen: isFirst || failover,
       isStandby: whenBusy === 'wait',
-      roundsMax,
-      delays: pauses(policy, random),
+      roundsMax: backoff.roundsMax,
+      pauses: backoff.pauses(),
       missed: this.#missedOnce(),
       standsBy: () => {
         this.#setState('standby')
@@ -404,12 +399,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     }
     this.#meeting.meet(plan, abort.signal).then(
       (met) => {
-        if (met !== 'listening' || this.#state !== 'apart' || roundsMax === Infinity) return
-        // For one who listens, one attempt is as much listening as another would pause.
-        let waitMs = 0
-        const delays = pauses(policy, random)
-        for (let round = 0; round < roundsMax; round++) waitMs += delays.next().value
-        this.#giveUp.set(this.#environment.clock.now() + waitMs)
+        if (met === 'listening' && this.#state === 'apart') {
+          this.#giveUp.set(this.#environment.clock.now() + backoff.listeningMs())
+        }
       },
       (error: unknown) => {
         if (abort.signal.aborted) return

@@ -39,7 +39,7 @@ export function outcomeOf(end: LinkEnd, address: string): Outcome {
     case 'mismatch':
     case 'refusing':
       return failed(...refusalError(end.refusal, 'The other side does not fit'), true)
-    case 'stranger':
+    case 'foreign':
       return failed('NOT_PAIRLINK', 'What answers here is not pairlink', true)
     case 'violation':
       return failed('PROTOCOL', `The handshake broke the protocol: ${end.error.message}`, true, end.error)
@@ -115,7 +115,7 @@ export function refusedReason(end: LinkEnd): RefusedReason | undefined {
   switch (end.by) {
     case 'refusing':
       return end.refusal.reason
-    case 'stranger':
+    case 'foreign':
       return 'not-pairlink'
     case 'violation':
       return 'protocol'

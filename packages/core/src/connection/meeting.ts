@@ -56,7 +56,7 @@ export interface MeetingPlan {
   /** How many rounds may find nobody; Infinity for ever. */
   readonly roundsMax: number
   /** The pause after each round that found nobody, in milliseconds. */
-  readonly delays: Iterator<number, never>
+  readonly pauses: Iterator<number, never>
   /** A round found nobody, for a reason worth telling. */
   readonly missed: (error: PairlinkError, retryInMs: number) => void
   /** Two are paired there already, and our turn will come. */
@@ -198,7 +198,7 @@ export class Meeting implements PumpHost {
           break
       }
       if (++rounds >= plan.roundsMax) throw exhausted(missed, rounds, this.#transport.address)
-      const delayMs = plan.delays.next().value
+      const delayMs = plan.pauses.next().value
       plan.missed(missed, delayMs)
       await this.#pause(delayMs, signal)
       pauseMs = PAUSE_FIRST_MS

@@ -140,8 +140,6 @@ const OPTION_NAMES: readonly (keyof ConnectionOptions)[] = [
   'logKeepalives',
 ]
 const LIMIT_NAMES = Object.keys(completeLimits({})) as (keyof Limits)[]
-/** The pause between two looks for the peer, also of a first meeting, to which `reconnect` does not apply. */
-export const RECONNECT_DELAY_MS = 1000
 
 /** @throws TypeError that names the option, what it was, and what it must be. */
 export function completeOptions(options: unknown, utf8: Utf8): { settings: Settings; secret: Uint8Array } {
@@ -293,7 +291,7 @@ function reconnect(value: unknown): Settings['reconnect'] {
   if (typeof growth !== 'number' || !(growth >= 1 && growth <= 10)) {
     throw new TypeError(`reconnect.growth must be a number from 1 to 10, not ${show(growth)}`)
   }
-  const delayMs = milliseconds(given, 'delayMs', RECONNECT_DELAY_MS, { finite: true })
+  const delayMs = milliseconds(given, 'delayMs', 1000, { finite: true })
   return { maxRetries, delayMs, growth, jitter: flag(given, 'jitter', true) }
 }
 

@@ -109,7 +109,7 @@ export type LinkEnd =
   /** The pipe ended or broke. `heard` is false when not one byte had come in. */
   | { readonly by: 'pipe'; readonly heard: boolean }
   /** The peer's first bytes were not pairlink's. */
-  | { readonly by: 'stranger' }
+  | { readonly by: 'foreign' }
   /** The peer broke the protocol. */
   | { readonly by: 'violation'; readonly error: Error }
   /** The peer sent a REFUSE; nobody vouches for who wrote it. */

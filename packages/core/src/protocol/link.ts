@@ -384,7 +384,7 @@ export class Link {
   /** False while the preamble is not whole, or when it ended the link. */
   #readPreamble(): boolean {
     if (!mayBePreamble(this.#theirPreamble, this.#theirPreambleFilled)) {
-      this.#end({ by: 'stranger' })
+      this.#end({ by: 'foreign' })
       return false
     }
     if (this.#theirPreambleFilled < PREAMBLE_BYTES) return false

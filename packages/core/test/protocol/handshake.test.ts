@@ -150,7 +150,7 @@ describe('somebody who does not fit', () => {
   test('bytes that are no preamble get none back, and end at the first wrong one', () => {
     for (const bytes of [Uint8Array.of(0x50, 0x4c, 0x4e, 0x4a), new TextEncoder().encode('GET / HTTP/1.1\r\n')]) {
       const listener = linkOf('listener')
-      expect(endOf(feed(listener, bytes))).toEqual({ by: 'stranger' })
+      expect(endOf(feed(listener, bytes))).toEqual({ by: 'foreign' })
       expect(written(listener)).toHaveLength(0)
     }
   })
