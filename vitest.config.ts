@@ -8,11 +8,30 @@ export default defineConfig({
   resolve: {
     alias: {
       '#runtime': source('core/src/connection/runtime.node.ts'),
+      '#provider': source('crypto/src/provider.node.ts'),
+      '#files': source('crypto/src/files.node.ts'),
+      '@pairlink/crypto': source('crypto/src/index.ts'),
       '@pairlink/core/protocol': source('core/src/protocol/index.ts'),
       '@pairlink/core': source('core/src/index.ts'),
+      '@pairlink/transport-net/layer': source('transport-net/src/layer.ts'),
       '@pairlink/transport-net': source('transport-net/src/index.ts'),
+      '@pairlink/transport-tls': source('transport-tls/src/index.ts'),
       pairlink: source('pairlink/src/index.ts'),
     },
   },
-  test: { include: ['packages/*/test/**/*.test.ts'], testTimeout: 20_000 },
+  test: {
+    testTimeout: 20_000,
+    projects: [
+      { extends: true, test: { name: 'units', include: ['packages/*/test/**/*.test.ts'] } },
+      // What holds for a connection holds however it is encrypted.
+      ...['sealed', 'custom'].map((name) => ({
+        extends: true as const,
+        test: {
+          name,
+          include: ['packages/core/test/connection/*.test.ts', 'packages/core/test/protocol/replay.test.ts'],
+          setupFiles: [`packages/crypto/test/${name}.setup.ts`],
+        },
+      })),
+    ],
+  },
 })

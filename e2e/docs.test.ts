@@ -96,6 +96,7 @@ describe('the API page', () => {
     const special: Record<string, string> = {
       transport: 'required',
       secret: 'required',
+      encryption: 'none',
       handlers: 'none',
       onQuery: 'none',
       onNotify: 'none',
@@ -127,7 +128,7 @@ describe('the API page', () => {
 })
 
 it('links to codes of errors that exist', () => {
-  for (const name of ['api.md', 'meeting.md', 'start.md', 'transports.md']) {
+  for (const name of ['api.md', 'encryption.md', 'meeting.md', 'own-cipher.md', 'start.md', 'transports.md']) {
     const text = readFileSync(join(repository, 'apps/docs', name), 'utf8')
     for (const [, code] of text.matchAll(/errors#(\w+)/g)) expect(Object.keys(ERRORS)).toContain(code)
   }

@@ -3,17 +3,19 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, it } from 'vitest'
-import { Peer, program, repository } from './processes.js'
+import { folder, Peer, program, repository } from './processes.js'
 
 const examples = join(repository, 'examples')
 
-/** How each is run: by how many processes of the same file, and what each of them must print at the end. */
-const RUNS: Record<string, { processes: 1 | 2; prints?: string }> = {
+/** How each is run: by how many processes of the same file, with or without a key file, and what each must print at the end. */
+const RUNS: Record<string, { processes: 1 | 2; prints?: string; hasKeyFile?: true }> = {
   'apart.mjs': { processes: 1, prints: 'done' },
   'cancel.mjs': { processes: 2, prints: 'done' },
+  'encrypted.mjs': { processes: 2, prints: 'world', hasKeyFile: true },
   'errors.mjs': { processes: 1, prints: 'done' },
   'named-calls.mjs': { processes: 2, prints: 'done' },
   'notifications.mjs': { processes: 2, prints: 'done' },
+  'own-cipher.mjs': { processes: 2, prints: 'world', hasKeyFile: true },
   'own-loop.mjs': { processes: 1, prints: 'done' },
   'own-transport.mjs': { processes: 1, prints: 'done' },
   'typed-calls.mts': { processes: 2, prints: '3 1.0.0' },
@@ -26,11 +28,12 @@ it('knows every example', () => {
   expect(files.sort()).toEqual([...Object.keys(RUNS), ...RUN_ELSEWHERE].sort())
 })
 
-it.each(Object.entries(RUNS))('%s', async (name, { processes, prints }) => {
+it.each(Object.entries(RUNS))('%s', async (name, { processes, prints, hasKeyFile }) => {
   const path = join(examples, name)
   const file = name.endsWith('.mts') ? program(name.replace('.mts', '.mjs'), compiled(path)) : path
   const address = `${name.replace(/\..*/, '')}-${process.pid}`
-  const peers = Array.from({ length: processes }, () => new Peer(file, [address], name))
+  const args = hasKeyFile === undefined ? [address] : [address, join(folder(), 'key')]
+  const peers = Array.from({ length: processes }, () => new Peer(file, args, name))
   await Promise.all(peers.map((peer) => peer.endsWell(20_000)))
   for (const peer of peers) {
     expect(peer.stderr).toBe('')

@@ -58,7 +58,6 @@ class Driver {
         about: new Uint8Array(0),
         cipherName: '',
       },
-      mode: 'proof',
       key,
       hash,
       utf8,

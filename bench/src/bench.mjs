@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { runPair, whyNotPinned } from './pair.mjs'
 import { hottest } from './profile.mjs'
 import { median, share } from './statistics.mjs'
-import { LEGEND, tableHead, tableLine } from './table.mjs'
+import { COST_HEAD, COST_LEGEND, costLine, LEGEND, tableHead, tableLine } from './table.mjs'
 import { WORKLOADS } from './workloads.mjs'
 
 /**
@@ -43,13 +43,17 @@ const USAGE = `Usage: npm run bench -- [options]
   --rounds N      how often each peer runs (3 with --quick, otherwise 5)
   --only IDS      some lines only: W2, or W2,W4-borrow
   --all           strings and JSON objects, too
-  --peers NAMES   the reference first (raw,pairlink); also raw-unbatched
+  --peers NAMES   the reference first (raw,pairlink); also pairlink-sealed, raw-sealed, raw-tls, raw-unbatched
+  --cost          what encryption costs, against what it costs the reference (W2, W3, W4; on one core)
   --pin WHERE     one: both processes on one core; free: where the scheduler puts them; both
   --profile       takes CPU profiles of both processes instead of comparing
   --profile-to FOLDER`
 
 const QUICK = { rounds: 3, warmUpMs: 250, measureMs: 600 }
 const FULL = { rounds: 5, warmUpMs: 700, measureMs: 1500 }
+/** In this order the ratio is made of their CPU times; the last one is only shown. */
+const COST_PEERS = ['raw', 'raw-sealed', 'pairlink', 'pairlink-sealed', 'raw-tls']
+const COST_WORKLOADS = ['W2', 'W3', 'W4']
 const HOTTEST_COUNT = 15
 const PLACEMENT_TITLES = { one: 'both processes on one core', free: 'where the scheduler puts them' }
 
@@ -61,6 +65,7 @@ const { values: flags } = parseArgs({
     only: { type: 'string' },
     all: { type: 'boolean', default: false },
     peers: { type: 'string' },
+    cost: { type: 'boolean', default: false },
     pin: { type: 'string', default: 'both' },
     profile: { type: 'boolean', default: false },
     'profile-to': { type: 'string' },
@@ -73,7 +78,7 @@ if (flags.help) {
 } else {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'bench-'))
   try {
-    await (flags.profile ? profile(folder) : compare(folder))
+    await (flags.cost ? cost(folder) : flags.profile ? profile(folder) : compare(folder))
   } catch (error) {
     console.error(error instanceof Error ? error.message : error)
     process.exitCode = 1
@@ -84,9 +89,7 @@ if (flags.help) {
 
 /** @param {string} folder */
 async function compare(folder) {
-  const settings = { ...(flags.quick ? QUICK : FULL) }
-  if (flags.rounds !== undefined) settings.rounds = Number(flags.rounds)
-  if (!Number.isInteger(settings.rounds) || settings.rounds < 1) throw new Error('--rounds takes a number from 1')
+  const settings = chosenSettings()
   const peers = (flags.peers ?? 'raw,pairlink').split(',')
   const placements = chosenPlacements()
   const workloads = chosenWorkloads()
@@ -178,6 +181,44 @@ function summarize(peers, runs, workload, placement) {
   })
 }
 
+/**
+ * What encryption adds to the CPU time of both processes, against what one record per write adds to the reference.
+ * @param {string} folder
+ */
+async function cost(folder) {
+  const settings = chosenSettings()
+  const placement = whyNotPinned() === undefined ? 'one' : 'free'
+  const host = describeHost()
+  console.log(`${host.cpu}, ${host.cores} cores, Node ${host.node}; ${settings.rounds} rounds, interleaved`)
+  console.log(`${PLACEMENT_TITLES[placement]}\n${COST_HEAD}`)
+  const lines = []
+  for (const workload of chosenWorkloads(COST_WORKLOADS)) {
+    const runs = await runInterleaved({ peers: COST_PEERS, workload, placement, folder, ...settings })
+    const rounds = Array.from({ length: settings.rounds }, (_, round) =>
+      runs.map((of) => of[round].cpuMicrosPerOperation),
+    )
+    const medians = COST_PEERS.map((_, peer) => median(rounds.map((round) => round[peer])))
+    const ratio = median(rounds.map(([raw, rawSealed, open, sealed]) => (sealed - open) / (rawSealed - raw)))
+    lines.push({ workload: workload.id, peers: COST_PEERS, medians, ratio, ofMedians: ratioOf(medians), rounds })
+    console.log(costLine(workload, medians, ratio, ratioOf(medians)))
+  }
+  console.log(`\n${COST_LEGEND}`)
+  if (flags.json !== undefined)
+    await writeFile(flags.json, `${JSON.stringify({ host, settings, lines }, undefined, 2)}\n`)
+}
+
+/** @param {number[]} cpuMicros in the order of `COST_PEERS` */
+function ratioOf([raw, rawSealed, open, sealed]) {
+  return (sealed - open) / (rawSealed - raw)
+}
+
+function chosenSettings() {
+  const settings = { ...(flags.quick ? QUICK : FULL) }
+  if (flags.rounds !== undefined) settings.rounds = Number(flags.rounds)
+  if (!Number.isInteger(settings.rounds) || settings.rounds < 1) throw new Error('--rounds takes a number from 1')
+  return settings
+}
+
 /** @param {string} folder */
 async function profile(folder) {
   const profileFolder = path.resolve(flags['profile-to'] ?? path.join(os.tmpdir(), `bench-profiles-${process.pid}`))
@@ -207,9 +248,12 @@ function chosenPlacements() {
   return [/** @type {Placement} */ (flags.pin)]
 }
 
-/** @returns {Workload[]} */
-function chosenWorkloads() {
-  const only = flags.only?.split(',')
+/**
+ * @param {string[]} [defaults]
+ * @returns {Workload[]}
+ */
+function chosenWorkloads(defaults) {
+  const only = flags.only?.split(',') ?? defaults
   for (const id of only ?? []) {
     const known = WORKLOADS.map((workload) => workload.id)
     if (!known.includes(id)) throw new Error(`--only: there is no ${id}, only ${known.join(', ')}`)

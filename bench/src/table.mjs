@@ -37,6 +37,25 @@ export const LEGEND = [
   'stand in one cell, the reference is first.',
 ].join('\n')
 
+const COST_COLUMNS = ['', 'what', '', 'raw', '+ seal', 'pairlink', '+ seal', 'raw tls', 'ratio', 'of medians']
+export const COST_HEAD = line(COST_COLUMNS)
+
+/**
+ * @param {import('./workloads.mjs').Workload} workload
+ * @param {number[]} medians CPU µs of the reference, it sealed, pairlink, it sealed, the reference over TLS
+ * @param {number} ratio
+ * @param {number} ofMedians
+ */
+export function costLine({ id, title }, [raw, rawSealed, open, sealed, tls], ratio, ofMedians) {
+  const cells = [raw, rawSealed - raw, open, sealed - open, tls].map((micros) => micros.toFixed(2))
+  return line([id, title, '', ...cells, ratio.toFixed(2), ofMedians.toFixed(2)])
+}
+
+export const COST_LEGEND = [
+  'CPU µs of both processes per query, medians over the rounds. + seal: what AES-256-GCM adds; to the reference by one',
+  'record per write. ratio: what it adds to pairlink over what it adds to the reference, median over the rounds.',
+].join('\n')
+
 /** @param {string[]} cells */
 function line(cells) {
   return cells

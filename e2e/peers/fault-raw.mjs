@@ -76,7 +76,6 @@ function speak(socket, write = (data) => socket.write(data), act = () => {}) {
       about: new Uint8Array(0),
       cipherName: '',
     },
-    mode: 'proof',
     key: proofKey(utf8.encode(secret), hash, utf8),
     hash,
     utf8,

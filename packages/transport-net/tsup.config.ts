@@ -1,3 +1,3 @@
 import { packageBuild } from '../../scripts/tsup.mjs'
 
-export default packageBuild({ index: 'src/index.ts' })
+export default packageBuild({ index: 'src/index.ts', layer: 'src/layer.ts' })

@@ -8,7 +8,10 @@ const guide = [
 const depth = [
   { text: 'How two processes meet', link: '/meeting' },
   { text: 'Transports', link: '/transports' },
+  { text: 'Encryption and keys', link: '/encryption' },
+  { text: 'A cipher of your own', link: '/own-cipher' },
   { text: 'Your own event loop', link: '/event-loop' },
+  { text: 'Coming from simple-ipc', link: '/coming-from-simple-ipc' },
   { text: 'How it is tested', link: '/tests' },
 ]
 

@@ -8,8 +8,15 @@ import { unix } from '@pairlink/transport-net'
 const BORROWED = { borrow: true }
 
 /** @type {import('../workloads.mjs').Open} */
-export async function open({ path, role, borrow, onQuery, onNotify, onError }) {
-  const connection = new Connection({ transport: unix(path), secret: 'bench', onQuery, onNotify })
+export const open = (options) => openPairlink(options)
+
+/**
+ * @param {Parameters<import('../workloads.mjs').Open>[0]} options
+ * @param {Partial<import('@pairlink/core').ConnectionOptions>} [more]
+ * @returns {ReturnType<import('../workloads.mjs').Open>}
+ */
+export async function openPairlink({ path, role, borrow, onQuery, onNotify, onError }, more) {
+  const connection = new Connection({ transport: unix(path), secret: 'bench', onQuery, onNotify, ...more })
   connection.on('closed', ({ error }) => error && onError(error))
   await connection.connect(role === 'answerer' ? { until: 'started' } : {})
 

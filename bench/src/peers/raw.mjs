@@ -10,6 +10,17 @@ import net from 'node:net'
 
 /** @import { Open, Payload } from '../workloads.mjs' */
 
+/**
+ * What encrypts one socket: chunks of one flush in, chunks to be written out; and what was read in, to be given back in clear.
+ * @typedef {{ seal: (chunks: Uint8Array[]) => Uint8Array[], opens: (onChunk: (chunk: Buffer) => void) => (chunk: Buffer) => void }} Shield
+ *
+ * @typedef {object} Variant
+ * @property {boolean} batched
+ * @property {() => Shield} [shield]
+ * @property {(onSocket: (socket: net.Socket) => void) => net.Server} [createServer]
+ * @property {(socket: net.Socket) => Promise<net.Socket>} [secure] makes of a socket that is being dialled one that is ready
+ */
+
 const HEADER_BYTES = 8
 const SLAB_BYTES = 64 * 1024
 const COPIED_BYTES_MAX = 2 * 1024
@@ -20,17 +31,19 @@ export const open = (options) => openRaw(options, { batched: true })
 
 /**
  * @param {Parameters<Open>[0]} options
- * @param {{ batched: boolean }} variant
+ * @param {Variant} variant
  * @returns {ReturnType<Open>}
  */
-export async function openRaw({ path, role, payloads, onQuery, onNotify, onError }, { batched }) {
+export async function openRaw({ path, role, payloads, onQuery, onNotify, onError }, variant) {
   const { decode, append } = CODECS[payloads]
+  const { shield, createServer = net.createServer, secure = connected } = variant
 
   if (role === 'answerer') {
-    const server = net.createServer((socket) => {
+    const server = createServer((socket) => {
       socket.on('error', onError)
-      const writer = new Writer(socket, batched)
-      readFrames(socket, (id, bytes, start, end) => {
+      const shielded = shield?.()
+      const writer = new Writer(socket, variant.batched, shielded)
+      readFrames(socket, shielded, (id, bytes, start, end) => {
         if (id === NOTIFICATION_ID) onNotify(decode(bytes, start, end))
         else append(writer, id, onQuery(decode(bytes, start, end)))
       })
@@ -39,15 +52,15 @@ export async function openRaw({ path, role, payloads, onQuery, onNotify, onError
     return UNUSED_ASKER
   }
 
-  const socket = net.connect(path)
-  await new Promise((resolve, reject) => socket.once('error', reject).once('connect', () => resolve(undefined)))
+  const socket = await secure(net.connect(path))
   socket.on('error', onError)
-  const writer = new Writer(socket, batched)
+  const shielded = shield?.()
+  const writer = new Writer(socket, variant.batched, shielded)
   /** @type {((answer: Payload) => void)[]} */
   const waiting = []
   /** @type {number[]} */
   const freeIds = []
-  readFrames(socket, (id, bytes, start, end) => {
+  readFrames(socket, shielded, (id, bytes, start, end) => {
     const done = waiting[id]
     freeIds.push(id)
     done(decode(bytes, start, end))
@@ -63,6 +76,12 @@ export async function openRaw({ path, role, payloads, onQuery, onNotify, onError
   }
 }
 
+/** @param {net.Socket} socket */
+async function connected(socket) {
+  await new Promise((resolve, reject) => socket.once('error', reject).once('connect', () => resolve(undefined)))
+  return socket
+}
+
 /** @type {Awaited<ReturnType<Open>>} */
 const UNUSED_ASKER = { ask() {}, tell() {}, whenTaken() {} }
 
@@ -71,9 +90,11 @@ class Writer {
   /**
    * @param {net.Socket} socket
    * @param {boolean} batched
+   * @param {Shield} [shield]
    */
-  constructor(socket, batched) {
+  constructor(socket, batched, shield) {
     this.socket = socket
+    this.shield = shield
     this.batched = batched
     this.slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
     this.slabWritten = 0
@@ -137,8 +158,9 @@ class Writer {
 
   flush() {
     this.scheduled = false
-    const { socket, chunks } = this
+    const { socket } = this
     this.endSlabChunk()
+    const chunks = this.shield === undefined ? this.chunks : this.shield.seal(this.chunks)
     if (chunks.length === 1) {
       socket.write(chunks[0])
     } else {
@@ -146,7 +168,7 @@ class Writer {
       for (const chunk of chunks) socket.write(chunk)
       socket.uncork()
     }
-    chunks.length = 0
+    this.chunks.length = 0
   }
 
   /** @param {() => void} done */
@@ -159,9 +181,10 @@ class Writer {
 
 /**
  * @param {net.Socket} socket
+ * @param {Shield | undefined} shield
  * @param {(id: number, bytes: Buffer, start: number, end: number) => void} onFrame
  */
-function readFrames(socket, onFrame) {
+function readFrames(socket, shield, onFrame) {
   const header = Buffer.alloc(HEADER_BYTES)
   let headerFilled = 0
   let id = 0
@@ -169,7 +192,8 @@ function readFrames(socket, onFrame) {
   let payload
   let payloadFilled = 0
 
-  socket.on('data', (/** @type {Buffer} */ chunk) => {
+  /** @param {Buffer} chunk */
+  const onChunk = (chunk) => {
     const end = chunk.length
     let at = 0
     while (at < end) {
@@ -206,7 +230,8 @@ function readFrames(socket, onFrame) {
         payloadFilled = 0
       }
     }
-  })
+  }
+  socket.on('data', shield === undefined ? onChunk : shield.opens(onChunk))
 }
 
 /**

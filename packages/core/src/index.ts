@@ -29,5 +29,19 @@ export type {
 export type { Peer } from './connection/pair.js'
 export type { Random } from './connection/random.js'
 export type { ConnectOptions, PairedOptions } from './connection/waiters.js'
-export type { Delivery, Hash, Limits, SessionStats, Utf8 } from './protocol/index.js'
+export type {
+  CustomEncryption,
+  Delivery,
+  Encryption,
+  Hash,
+  Limits,
+  Opener,
+  SealedEncryption,
+  SealedHandshake,
+  SealedKeys,
+  Sealer,
+  SessionStats,
+  Side,
+  Utf8,
+} from './protocol/index.js'
 export type { Listener, Pipe, PipeSink, Reach, SilentHolder, Transport } from './transport.js'

@@ -15,16 +15,18 @@ const DERIVED_BYTES = '.123456~'.length
 export interface Identity {
   readonly dev: bigint
   readonly ino: bigint
-  readonly birthtimeNs: bigint
+  /** Left out for a socket of our own: its number is not used again while it is open, and not every system tells the time. */
+  readonly birthtimeNs?: bigint
 }
 
 /** What a look at a file says of which one it is. */
-export function identityOf(found: Identity): Identity {
+export function identityOf(found: Required<Identity>): Required<Identity> {
   return { dev: found.dev, ino: found.ino, birthtimeNs: found.birthtimeNs }
 }
 
 export function isSame(a: Identity | undefined, b: Identity | undefined): boolean {
-  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino && a.birthtimeNs === b.birthtimeNs
+  if (a === undefined || b === undefined || a.dev !== b.dev || a.ino !== b.ino) return false
+  return a.birthtimeNs === undefined || b.birthtimeNs === undefined || a.birthtimeNs === b.birthtimeNs
 }
 
 export function addressInvalid(path: string, problem: string, remedy: string, cause?: unknown): PairlinkError {
@@ -47,7 +49,7 @@ export function checkLength(path: string): void {
  * The socket at the path, or undefined when nothing is there.
  * @throws PairlinkError `ADDRESS_INVALID` for anything that is not a socket of this user, or of `owner`
  */
-export function socketAt(path: string, owner = ownUid()): Identity | undefined {
+export function socketAt(path: string, owner = ownUid()): Required<Identity> | undefined {
   const found = look(path)
   if (found === undefined) return undefined
   if (!found.isSocket()) {

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { PairlinkError, type Listener, type Pipe, type Transport } from '@pairlink/core'
 import { addressInvalid } from './address.js'
 import { checkOptions } from './options.js'
-import { acceptedPipe } from './pipe.js'
+import { PLAIN } from './pipe.js'
 import { bind, isLoopback, ServerListener } from './server.js'
 
 export interface InheritedOptions {
@@ -37,7 +37,7 @@ export function inherited(options: InheritedOptions): Transport {
     async listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener> {
       signal.throwIfAborted()
       const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-        accept(acceptedPipe(socket))
+        accept(PLAIN.accepted(socket))
       })
       try {
         await bind(server, { fd })

@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs'
 import type { Transport } from '@pairlink/core'
 import { addressInvalid, checkPrivateDirectory } from './address.js'
 import { checkOptions } from './options.js'
+import { PLAIN } from './pipe.js'
 import { lockingOf, UnixTransport, type LockOptions } from './unix.js'
 import { windowsPipe } from './windows.js'
 
@@ -32,6 +33,8 @@ export function local(name: string, options: LockOptions = {}): Transport {
     access: { mode: 0o600, gid: undefined },
     owner: undefined,
     locking,
+    layer: PLAIN,
+    ownsDirectory: true,
     checkPlace: () => {
       ensurePrivate(directory)
     },

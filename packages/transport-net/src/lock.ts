@@ -24,6 +24,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename, dirname } from 'node:path'
 import { addressInvalid, identityOf, isSame, ownUid, type Identity } from './address.js'
+import { clearTimeout, setTimeout } from './timers.js'
 
 /** `flock(2)` through the program of that name, `O_EXLOCK` of `open(2)`, or the name of a socket in Linux's abstract space. */
 export type Locking = 'flock' | 'exlock' | 'abstract'
@@ -36,6 +37,9 @@ export interface Lock {
   release(): void
 }
 
+/** Somebody else holds it; or it cannot be told, for this process has no descriptors or no memory left. */
+type Unlocked = 'held' | 'starved'
+
 /** Of BSD's `open(2)`; Node has no name for it. */
 const O_EXLOCK = 0x20
 const OPEN_FLAGS =
@@ -44,8 +48,10 @@ const OPEN_FLAGS =
 const LINE_BYTES_MAX = 32
 /** All that `sun_path` holds after the zero of an abstract name, so that it is the same however a system pads it. */
 const ABSTRACT_NAME_BYTES = 107
-/** No process can be started at this moment. */
+/** No file can be opened, or no process started, at this moment. */
 const STARVED = new Set(['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'])
+/** The program locks or does not, at once; one that is stopped would keep us waiting for ever. */
+const FLOCK_MS_MAX = 2000
 /** The exit status of `flock -n` when somebody else holds the lock. */
 const FLOCK_HELD = 1
 
@@ -58,20 +64,21 @@ export function lockPath(path: string): string {
  * @throws PairlinkError `ADDRESS_INVALID` when it cannot be locked in this way at all; the system's error ENOENT when
  * there is no directory
  */
-export async function tryLock(path: string, locking: Locking): Promise<Lock | 'held'> {
+export async function tryLock(path: string, locking: Locking): Promise<Lock | Unlocked> {
   const file = lockPath(path)
   const fd = openLockFile(file, locking)
-  if (fd === 'held') return 'held'
+  if (typeof fd === 'string') return fd
   let unlock: (() => void) | undefined
   const release = (): void => {
     unlock?.()
     closeSync(fd)
   }
   try {
-    unlock = await WAYS[locking](fd, path)
-    if (unlock === undefined || !isAt(fd, file)) {
+    const locked = await WAYS[locking](fd, path)
+    if (typeof locked !== 'string') unlock = locked
+    if (typeof locked === 'string' || !isAt(fd, file)) {
       release()
-      return 'held'
+      return typeof locked === 'string' ? locked : 'held'
     }
     checkWay(fd, file, locking)
   } catch (error) {
@@ -120,22 +127,26 @@ function entries(directory: string): string[] {
   }
 }
 
-/** Gets the lock on an open file and resolves to what gives it up; undefined when somebody else holds it. */
-const WAYS: Record<Locking, (fd: number, path: string) => Promise<(() => void) | undefined>> = {
+/** Gets the lock on an open file and resolves to what gives it up. */
+const WAYS: Record<Locking, (fd: number, path: string) => Promise<(() => void) | Unlocked>> = {
   flock: (fd) => lockByFlock(fd),
   // Opening it was locking it, and closing it unlocks.
   exlock: () => Promise.resolve(() => undefined),
   abstract: (_, path) => lockByName(abstractName(path)),
 }
 
-function openLockFile(file: string, locking: Locking): number | 'held' {
+function openLockFile(file: string, locking: Locking): number | Unlocked {
   let fd: number
   try {
     fd = openSync(file, locking === 'exlock' ? OPEN_FLAGS | O_EXLOCK : OPEN_FLAGS, 0o600)
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'an error'
-    if (code === 'EAGAIN' || code === 'EWOULDBLOCK' || code === 'EMFILE' || code === 'ENFILE') return 'held'
+    if (code === 'EAGAIN' || code === 'EWOULDBLOCK') return 'held'
+    if (STARVED.has(code)) return 'starved'
     if (code === 'ENOENT') throw cause
+    if (lstatSync(file, { throwIfNoEntry: false }) === undefined) {
+      throw addressInvalid(file, `it cannot be made (${code})`, 'Check who may write to the directory', cause)
+    }
     const remedy = 'The lock file must be a file of yours that nobody else made; move what is there away'
     throw addressInvalid(file, `it cannot be opened (${code})`, remedy, cause)
   }
@@ -165,11 +176,11 @@ function checkWay(fd: number, file: string, locking: Locking): void {
   )
 }
 
-function lockByFlock(fd: number): Promise<(() => void) | undefined> {
+function lockByFlock(fd: number): Promise<(() => void) | Unlocked> {
   return new Promise((resolve, reject) => {
     const failed = (cause: NodeJS.ErrnoException): void => {
       if (STARVED.has(cause.code ?? '')) {
-        resolve(undefined)
+        resolve('starved')
         return
       }
       const problem = `the program that locks the address cannot be run (${cause.code ?? cause.message})`
@@ -184,11 +195,16 @@ function lockByFlock(fd: number): Promise<(() => void) | undefined> {
       failed(cause as NodeJS.ErrnoException)
       return
     }
-    child.once('error', failed)
+    const timer = setTimeout(() => child.kill('SIGKILL'), FLOCK_MS_MAX)
+    child.once('error', (cause) => {
+      clearTimeout(timer)
+      failed(cause)
+    })
     child.once('exit', (code, signal) => {
+      clearTimeout(timer)
       if (code === 0) resolve(() => undefined)
       // Ended by a signal, such as one to the whole group, it says nothing of the lock.
-      else if (code === FLOCK_HELD || signal !== null) resolve(undefined)
+      else if (code === FLOCK_HELD || signal !== null) resolve('held')
       else reject(addressInvalid('flock', `the program that locks the address failed (${code})`, 'Look at its version'))
     })
   })
@@ -201,14 +217,16 @@ function abstractName(path: string): string {
   return `\0${name.slice(0, ABSTRACT_NAME_BYTES)}`
 }
 
-function lockByName(name: string): Promise<(() => void) | undefined> {
+function lockByName(name: string): Promise<(() => void) | Unlocked> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy())
     server.once('error', (cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'EADDRINUSE') resolve(undefined)
+      if (cause.code === 'EADDRINUSE') resolve('held')
+      else if (STARVED.has(cause.code ?? '')) resolve('starved')
       else reject(addressInvalid('abstract', `the name cannot be taken (${cause.code ?? ''})`, 'It needs Linux', cause))
     })
-    server.listen(name, () => {
+    // In a worker of node:cluster all of them would be given the same socket.
+    server.listen({ path: name, exclusive: true }, () => {
       resolve(() => {
         server.close()
       })

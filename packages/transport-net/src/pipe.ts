@@ -4,6 +4,8 @@
  */
 import { connect, type Socket } from 'node:net'
 import type { Pipe, PipeSink } from '@pairlink/core'
+import type { Dialling, Layer } from './layer.js'
+import { setImmediate } from './timers.js'
 
 /** Read into again and again by a dialled socket; larger ones gained nothing. */
 const READ_BYTES = 64 * 1024
@@ -13,9 +15,12 @@ const JOIN_BYTES_MAX = 16 * 1024
 /** What a socket with a buffer of its own calls for each piece read. */
 type OnRead = (bytesRead: number, buffer: Uint8Array) => boolean
 
-/** The pipe of an accepted socket, which must have been made with `allowHalfOpen`. */
-export function acceptedPipe(socket: Socket): Pipe {
-  return new SocketPipe(socket, undefined, (sink) => {
+/**
+ * The pipe of a socket without a buffer of its own, such as an accepted one. It must have been made with `allowHalfOpen`,
+ * and nothing may have been read from it.
+ */
+export function socketPipe(socket: Socket, holder?: string): Pipe {
+  return new SocketPipe(socket, holder, (sink) => {
     // Taken where they come in and not as 'data': after a failed write the stream drops what is read, and the peer's last
     // words with it.
     const push = socket.push.bind(socket)
@@ -27,11 +32,32 @@ export function acceptedPipe(socket: Socket): Pipe {
   })
 }
 
+/** Sockets as they are. A dialled one reads into one buffer of its own, which saves a copy. */
+export const PLAIN: Layer = {
+  encrypted: false,
+  check: () => undefined,
+  accepted: (socket) => socketPipe(socket),
+  dialling() {
+    let onRead: OnRead | undefined
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+    return {
+      onread: { buffer, callback: (bytesRead, bytes) => onRead?.(bytesRead, bytes) ?? true },
+      pipe: (socket, holder) =>
+        new SocketPipe(socket, holder, (sink) => {
+          onRead = (bytesRead, bytes) => {
+            sink.bytes(new Uint8Array(bytes.buffer, bytes.byteOffset, bytesRead), true)
+            return true
+          }
+        }),
+    }
+  },
+}
+
 /** Whether a socket that has just been connected is the one that was meant. */
 type Judge = (socket: Socket) => boolean
 
 /**
- * Dials once. The socket reads into one buffer of its own, which saves a copy.
+ * Dials once.
  * @param holder who is expected to accept
  * @param isMeant false destroys the socket, and the promise is `'wrong'`
  * @returns the pipe, or the system's error
@@ -42,16 +68,12 @@ export function dialPipe(
   signal: AbortSignal,
   holder: string | undefined,
   isMeant: Judge,
+  { onread, pipe }: Dialling,
 ): Promise<Pipe | 'wrong' | NodeJS.ErrnoException> {
   return new Promise((settle, reject) => {
-    let onRead: OnRead | undefined
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-    const socket = connect({
-      ...where,
-      allowHalfOpen: true,
-      noDelay: true,
-      onread: { buffer, callback: (bytesRead, bytes) => onRead?.(bytesRead, bytes) ?? true },
-    })
+    const socket = connect({ ...where, allowHalfOpen: true, noDelay: true, ...(onread && { onread }) })
+    // Whether the process waits for a dial is not known here, so it does not; a pipe is held or not by whoever gets it.
+    socket.unref()
     const abort = (): void => {
       socket.destroy()
       reject(signal.reason as Error)
@@ -65,16 +87,11 @@ export function dialPipe(
     socket.once('connect', () => {
       signal.removeEventListener('abort', abort)
       socket.off('error', failed)
-      const pipe = new SocketPipe(socket, holder, (sink) => {
-        onRead = (bytesRead, bytes) => {
-          sink.bytes(new Uint8Array(bytes.buffer, bytes.byteOffset, bytesRead), true)
-          return true
-        }
-      })
+      socket.ref()
       if (isMeant(socket)) {
-        settle(pipe)
+        settle(pipe(socket, holder))
       } else {
-        pipe.destroy()
+        socket.destroy()
         settle('wrong')
       }
     })

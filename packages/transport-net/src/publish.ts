@@ -37,7 +37,8 @@ export function setAccess(temporary: string, { mode, gid }: Access): void {
 export function publish(path: string, temporary: string): Identity | 'taken' {
   try {
     linkSync(temporary, path)
-    return socketAt(path) ?? 'taken'
+    const { dev, ino } = socketAt(path) ?? {}
+    return dev === undefined || ino === undefined ? 'taken' : { dev, ino }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return 'taken'
     throw error

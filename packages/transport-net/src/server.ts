@@ -1,6 +1,7 @@
 /** A listening server whose address cannot be lost and leaves nothing behind: a port, a pipe of Windows, an inherited socket. */
 import { isIP, type ListenOptions, type Server } from 'node:net'
 import type { Listener } from '@pairlink/core'
+import { setImmediate } from './timers.js'
 
 /** Whether an address leads nowhere but to this host. */
 export function isLoopback(host: string): boolean {
@@ -11,7 +12,8 @@ export function isLoopback(host: string): boolean {
 export function bind(server: Server, where: ListenOptions | { fd: number }): Promise<void> {
   return new Promise((settle, reject) => {
     server.once('error', reject)
-    server.listen(where, () => {
+    // In a worker of node:cluster another would be given the same socket.
+    server.listen({ ...where, exclusive: true }, () => {
       server.removeAllListeners('error')
       // Out of descriptors and the like while accepting: the dialer tries again, and the process lives.
       server.on('error', () => undefined)

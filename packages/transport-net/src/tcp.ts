@@ -5,9 +5,11 @@
 import { lookup } from 'node:dns/promises'
 import { createServer, isIP, type Socket } from 'node:net'
 import { PairlinkError, type Listener, type Pipe, type Reach, type Transport } from '@pairlink/core'
+import type { Layer } from './layer.js'
 import { checkOptions } from './options.js'
-import { acceptedPipe, dialPipe } from './pipe.js'
+import { dialPipe, PLAIN } from './pipe.js'
 import { bind, isLoopback, ServerListener } from './server.js'
+import { now as clock } from './timers.js'
 
 export interface TcpOptions {
   /** 1 to 65,535. */
@@ -18,7 +20,8 @@ export interface TcpOptions {
   readonly allowNetwork?: boolean
 }
 
-type Family = 0 | 4 | 6
+/** Which addresses a port is taken at: 0 for those that `host` says. */
+export type TcpFamily = 0 | 4 | 6
 
 /** The whole of a name that stands for this host, whatever the system's resolver says. */
 const LOCALHOST = 'localhost'
@@ -34,7 +37,10 @@ const AGAIN = new Set([
   'ENOBUFS',
   'EPIPE',
   'EADDRNOTAVAIL',
+  'ENOMEM',
   'EAI_AGAIN',
+  'EAI_MEMORY',
+  'EAI_SYSTEM',
 ])
 /** The other host, or the way to it, does not answer. */
 const AWAY = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN'])
@@ -43,31 +49,41 @@ const CONTRADICTED_MS_MAX = 1000
 
 /** Meets at a port of this host, over IPv4 or IPv6 as `host` says. @throws TypeError for options that can never work */
 export function tcp(options: TcpOptions): Transport {
-  return new TcpTransport('tcp', options, 0)
+  return tcpWith('tcp', options, 0, PLAIN)
 }
 
 /** Meets at a port over IPv4. @throws TypeError for options that can never work */
 export function tcp4(options: TcpOptions): Transport {
-  return new TcpTransport('tcp4', options, 4)
+  return tcpWith('tcp4', options, 4, PLAIN)
 }
 
 /** Meets at a port over IPv6. @throws TypeError for options that can never work */
 export function tcp6(options: TcpOptions): Transport {
-  return new TcpTransport('tcp6', options, 6)
+  return tcpWith('tcp6', options, 6, PLAIN)
+}
+
+/**
+ * Meets at a port, with pipes of another layer.
+ * @param scheme what the address begins with, and the sentences of errors
+ * @throws TypeError for options that can never work
+ */
+export function tcpWith(scheme: string, options: TcpOptions, family: TcpFamily, layer: Layer): Transport {
+  return new TcpTransport(scheme, options, family, layer)
 }
 
 class TcpTransport implements Transport {
   readonly address: string
   readonly reach: Reach
-  readonly encrypted = false
+  readonly encrypted: boolean
+  readonly #layer: Layer
   readonly #host: string
   readonly #port: number
-  readonly #family: Family
+  readonly #family: TcpFamily
   readonly #allowNetwork: boolean
   /** Since when, and when last, the port refused dials and could not be bound. */
   #contradicted: { readonly since: number; readonly last: number } | undefined
 
-  constructor(scheme: string, options: TcpOptions, family: Family) {
+  constructor(scheme: string, options: TcpOptions, family: TcpFamily, layer: Layer) {
     checkOptions(scheme, options, ['port', 'host', 'allowNetwork'])
     const { port, host = family === 6 ? '::1' : '127.0.0.1', allowNetwork = false } = options
     if (!Number.isInteger(port) || port < 1 || port > 65_535) {
@@ -82,6 +98,8 @@ class TcpTransport implements Transport {
     this.address = `${scheme}://${literal === 6 ? `[${host}]` : host}:${port}`
     // What another name stands for is decided elsewhere and may change, so it counts as a network.
     this.reach = host === LOCALHOST || isLoopback(host) ? 'host' : 'network'
+    this.encrypted = layer.encrypted
+    this.#layer = layer
     this.#host = host
     this.#port = port
     this.#family = family
@@ -90,10 +108,11 @@ class TcpTransport implements Transport {
 
   async dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again'> {
     signal.throwIfAborted()
+    const dialling = this.#layer.dialling()
     const host = await this.#resolve()
     signal.throwIfAborted()
     if (host === undefined) return 'again'
-    const dialled = await dialPipe({ host, port: this.#port }, signal, undefined, isNotItself)
+    const dialled = await dialPipe({ host, port: this.#port }, signal, undefined, isNotItself, dialling)
     if (dialled === 'wrong') return 'absent'
     if (!(dialled instanceof Error)) {
       this.#contradicted = undefined
@@ -108,14 +127,15 @@ class TcpTransport implements Transport {
 
   async listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener | 'taken' | 'cannot'> {
     signal.throwIfAborted()
+    this.#layer.check()
     const host = await this.#resolve()
     signal.throwIfAborted()
     if (host === undefined) return 'taken'
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      accept(acceptedPipe(socket))
+      accept(this.#layer.accepted(socket))
     })
     try {
-      await bind(server, { host, port: this.#port, exclusive: true, ipv6Only: this.#family === 6 })
+      await bind(server, { host, port: this.#port, ipv6Only: this.#family === 6 })
     } catch (error) {
       return this.#notBound(error as NodeJS.ErrnoException)
     }
@@ -131,7 +151,7 @@ class TcpTransport implements Transport {
     switch (code) {
       case 'EADDRINUSE': {
         // The dial before was refused. One that has just ended or begun explains that, but not for long.
-        const now = performance.now()
+        const now = clock()
         const isSame = this.#contradicted !== undefined && now - this.#contradicted.last < CONTRADICTED_MS_MAX
         const since = isSame ? (this.#contradicted?.since ?? now) : now
         this.#contradicted = { since, last: now }
@@ -164,7 +184,7 @@ class TcpTransport implements Transport {
       return address
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException
-      if (code === 'EAI_AGAIN') return undefined
+      if (AGAIN.has(code)) return undefined
       if (code === 'NOT_LOCAL') throw error
       throw this.#invalid(`the name cannot be looked up (${code})`, 'Check its spelling', error)
     }

@@ -28,9 +28,10 @@ import {
   socketAt,
   type Identity,
 } from './address.js'
+import type { Layer } from './layer.js'
 import { lockHolder, lockPath, SYSTEM_LOCKING, touchLock, tryLock, type Lock, type Locking } from './lock.js'
 import { checkOptions } from './options.js'
-import { acceptedPipe, dialPipe } from './pipe.js'
+import { dialPipe, PLAIN } from './pipe.js'
 import {
   isStill,
   leave,
@@ -43,6 +44,7 @@ import {
   withdrawAtExit,
   type Access,
 } from './publish.js'
+import { now, setTimeout } from './timers.js'
 import { bind, closeServer } from './server.js'
 
 export interface LockOptions {
@@ -80,27 +82,38 @@ const TOUCH_MS = 3_600_000
  * @throws TypeError for a path or an option that can never work. What depends on the file system shows when dialling.
  */
 export function unix(path: string, options: UnixOptions = {}): Transport {
+  return unixWith('unix', path, options, PLAIN)
+}
+
+/**
+ * Meets at a path, with pipes of another layer.
+ * @param scheme what the address begins with, and the sentences of errors
+ * @throws TypeError for a path or an option that can never work
+ */
+export function unixWith(scheme: string, path: string, options: UnixOptions, layer: Layer): Transport {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
-    throw new TypeError('unix: the path must be a string that is not empty and has no zero byte')
+    throw new TypeError(`${scheme}: the path must be a string that is not empty and has no zero byte`)
   }
-  checkOptions('unix', options, ['mode', 'gid', 'owner', 'lock'])
+  checkOptions(scheme, options, ['mode', 'gid', 'owner', 'lock'])
   const { mode = 0o600, gid, owner } = options
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
-    throw new TypeError('unix: mode must be a file mode such as 0o600')
+    throw new TypeError(`${scheme}: mode must be a file mode such as 0o600`)
   }
   for (const [name, id] of [
     ['gid', gid],
     ['owner', owner],
   ] as const) {
-    if (id !== undefined && (!Number.isInteger(id) || id < 0)) throw new TypeError(`unix: ${name} must be a numeric id`)
+    if (id !== undefined && (!Number.isInteger(id) || id < 0))
+      throw new TypeError(`${scheme}: ${name} must be a numeric id`)
   }
   const absolute = resolve(path)
   return new UnixTransport({
     path: absolute,
-    address: `unix:${absolute}`,
+    address: `${scheme}:${absolute}`,
     access: { mode, gid },
     owner,
-    locking: lockingOf('unix', options),
+    locking: lockingOf(scheme, options),
+    layer,
     checkPlace: () => {
       checkDirectory(absolute)
     },
@@ -120,6 +133,9 @@ export interface UnixPlace {
   readonly access: Access
   readonly owner: number | undefined
   readonly locking: Locking
+  readonly layer: Layer
+  /** Whether `checkPlace` makes the directory where it is missing. */
+  readonly ownsDirectory?: boolean
   /** Called before each dial and listen. @throws PairlinkError `ADDRESS_INVALID` when the directory is not as it must be */
   readonly checkPlace: () => void
 }
@@ -127,17 +143,19 @@ export interface UnixPlace {
 export class UnixTransport implements Transport {
   readonly address: string
   readonly reach: Reach
-  readonly encrypted = false
+  readonly encrypted: boolean
   readonly #place: UnixPlace
   /** How often in a row the directory was gone when it was needed. */
   #vanished = 0
   /** Once somebody was met here, a directory that is missing is nobody there, and not a mistake of the user. */
   #hasMet = false
-  #isLockHeld = false
+  /** Why the lock could not be had the last time. */
+  #unlocked: 'held' | 'starved' | undefined
 
   constructor(place: UnixPlace) {
     this.#place = place
     this.address = place.address
+    this.encrypted = place.layer.encrypted
     this.reach = (place.access.mode & 0o077) === 0 ? 'user' : 'host'
   }
 
@@ -147,7 +165,7 @@ export class UnixTransport implements Transport {
     const dialled = await this.#dial(signal)
     if (typeof dialled !== 'string') {
       this.#hasMet = true
-      this.#isLockHeld = false
+      this.#unlocked = undefined
     }
     return dialled
   }
@@ -158,13 +176,14 @@ export class UnixTransport implements Transport {
     silent?: SilentHolder,
   ): Promise<Listener | Pipe | 'taken' | 'cannot'> {
     signal.throwIfAborted()
-    const { path, owner, locking } = this.#place
+    const { path, owner, locking, layer } = this.#place
+    layer.check()
     if ((owner !== undefined && owner !== ownUid()) || !this.#isPlaceFit()) return 'cannot'
     checkFileSystem(path)
     try {
       const lock = await tryLock(path, locking)
-      this.#isLockHeld = lock === 'held'
-      if (lock === 'held') return 'taken'
+      this.#unlocked = typeof lock === 'string' ? lock : undefined
+      if (typeof lock === 'string') return 'taken'
       try {
         const taken = await this.#takeOver(accept, signal, silent, lock)
         this.#vanished = 0
@@ -185,7 +204,8 @@ export class UnixTransport implements Transport {
   }
 
   obstacle(): string | undefined {
-    if (!this.#isLockHeld) return undefined
+    if (this.#unlocked === undefined) return undefined
+    if (this.#unlocked === 'starved') return 'this process has no descriptors or no memory left to lock it'
     const { path } = this.#place
     const pid = lockHolder(path)
     return `the lock ${lockPath(path)} is held by ${pid === undefined ? 'another process' : `process ${pid}`}, which may be stopped`
@@ -193,21 +213,21 @@ export class UnixTransport implements Transport {
 
   /** False for a directory that is missing, when it was there before. @throws PairlinkError when it is not as it must be */
   #isPlaceFit(): boolean {
-    const { path, checkPlace } = this.#place
+    const { path, checkPlace, ownsDirectory = false } = this.#place
     checkLength(path)
-    if (this.#hasMet && !hasDirectory(path)) return false
+    if (this.#hasMet && !ownsDirectory && !hasDirectory(path)) return false
     checkPlace()
     return true
   }
 
   async #dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'> {
-    const { path, owner } = this.#place
+    const { path, owner, layer } = this.#place
+    const dialling = layer.dialling()
     const before = socketAt(path, owner)
     if (before === undefined) return 'absent'
-    const dialled = await dialPipe({ path }, signal, nameOf(before), () => {
-      // Another file by now means that it is not known who answered.
-      return isStill(path, before, owner)
-    })
+    // Another file by now means that it is not known who answered.
+    const isMeant = (): boolean => isStill(path, before, owner)
+    const dialled = await dialPipe({ path }, signal, nameOf(before), isMeant, dialling)
     if (dialled === 'wrong') return 'again'
     if (!(dialled instanceof Error)) return dialled
     const code = dialled.code ?? ''
@@ -224,7 +244,7 @@ export class UnixTransport implements Transport {
     silent: SilentHolder | undefined,
     lock: Lock,
   ): Promise<Listener | Pipe | 'taken'> {
-    const { path, access } = this.#place
+    const { path, access, layer } = this.#place
     signal.throwIfAborted()
     const before = socketAt(path)
     const dialled = await this.#dial(signal)
@@ -240,7 +260,7 @@ export class UnixTransport implements Transport {
 
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       if (listener.isClosing) socket.destroy()
-      else accept(acceptedPipe(socket))
+      else accept(layer.accepted(socket))
     })
     const temporary = temporaryName(path)
     await bind(server, { path: temporary })
@@ -265,7 +285,7 @@ export class UnixTransport implements Transport {
   }
 }
 
-function nameOf(identity: Identity): string {
+function nameOf(identity: Required<Identity>): string {
   return `${identity.dev}:${identity.ino}:${identity.birthtimeNs}`
 }
 
@@ -275,7 +295,7 @@ class UnixListener implements Listener {
   readonly #server: Server
   readonly #place: UnixPlace
   readonly #identity: Identity
-  #touchedAt = performance.now()
+  #touchedAt = now()
   #closed: Promise<void> | undefined
 
   constructor(server: Server, place: UnixPlace, identity: Identity) {
@@ -287,7 +307,7 @@ class UnixListener implements Listener {
 
   holds(): boolean {
     const isOurs = isStill(this.#place.path, this.#identity)
-    if (isOurs && performance.now() - this.#touchedAt > TOUCH_MS) this.#touch()
+    if (isOurs && now() - this.#touchedAt > TOUCH_MS) this.#touch()
     return isOurs
   }
 
@@ -320,12 +340,12 @@ class UnixListener implements Listener {
   /** Undefined when it could not be had: the file is then left as one of a killed process would be. */
   async #lock(): Promise<Lock | undefined> {
     const { path, locking } = this.#place
-    const until = performance.now() + CLOSE_LOCK_MS
+    const until = now() + CLOSE_LOCK_MS
     try {
       for (;;) {
         const lock = await tryLock(path, locking)
-        if (lock !== 'held') return lock
-        if (performance.now() >= until) return undefined
+        if (typeof lock !== 'string') return lock
+        if (now() >= until) return undefined
         await new Promise((resolve) => setTimeout(resolve, CLOSE_LOCK_PAUSE_MS))
       }
     } catch {
@@ -334,10 +354,10 @@ class UnixListener implements Listener {
   }
 
   #touch(): void {
-    this.#touchedAt = performance.now()
+    this.#touchedAt = now()
     try {
-      const now = new Date()
-      utimesSync(this.#place.path, now, now)
+      const date = new Date()
+      utimesSync(this.#place.path, date, date)
       touchLock(this.#place.path)
     } catch {
       // Gone meanwhile: the next look says so.

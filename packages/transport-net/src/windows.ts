@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import { userInfo } from 'node:os'
 import type { Listener, Pipe, Transport } from '@pairlink/core'
 import { addressInvalid } from './address.js'
-import { acceptedPipe, dialPipe } from './pipe.js'
+import { dialPipe, PLAIN } from './pipe.js'
 import { bind, ServerListener } from './server.js'
 
 export function windowsPipe(name: string, address: string): Transport {
@@ -20,7 +20,7 @@ export function windowsPipe(name: string, address: string): Transport {
     encrypted: false,
     async dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'> {
       signal.throwIfAborted()
-      const dialled = await dialPipe({ path }, signal, undefined, () => true)
+      const dialled = await dialPipe({ path }, signal, undefined, () => true, PLAIN.dialling())
       if (dialled === 'wrong') return 'again'
       if (!(dialled instanceof Error)) return dialled
       if (dialled.code === 'ENOENT') return 'absent'
@@ -30,7 +30,7 @@ export function windowsPipe(name: string, address: string): Transport {
     async listen(accept: (pipe: Pipe) => void, signal: AbortSignal): Promise<Listener | 'taken'> {
       signal.throwIfAborted()
       const server = createServer({ allowHalfOpen: true }, (socket) => {
-        accept(acceptedPipe(socket))
+        accept(PLAIN.accepted(socket))
       })
       try {
         await bind(server, { path })

@@ -54,6 +54,9 @@ import type { ConnectionStats, NotifyOptions, Role } from './surface.js'
 import { Turn } from './turn.js'
 import { Waiters, type ConnectOptions, type PairedOptions } from './waiters.js'
 
+/** Fewer can be guessed. */
+const SECRET_BYTES_MIN = 16
+
 export class Connection<Mine extends object = AnyApi, Theirs extends object = Mine> {
   readonly #settings: Settings
   readonly #environment: Environment
@@ -79,9 +82,15 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #fresh: Id
   /** While listening for a peer that was lost: when to give up. */
   readonly #giveUp: Alarm
+  /** Whoever has come in time may finish its handshake. */
+  #mayExtend = false
   #isHeld = true
   #hasPaired = false
+  /** Whether this process has held the address since it last dialled a peer: where roles stay, it is the one that listens. */
+  #isListener = false
   #warnedOfOneProcess = false
+  /** And nobody was warned yet. */
+  #isSecretShort: boolean
 
   readonly #turn: Turn
 
@@ -104,6 +113,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#settings = settings
     this.#environment = environment
     this.#logger = new SafeLogger(settings.logger)
+    this.#isSecretShort = secret.length < SECRET_BYTES_MIN
     this.#key = proofKey(secret, environment.hash, environment.utf8)
     this.#instance = randomId(environment.random)
     this.#fresh = randomId(environment.random)
@@ -145,6 +155,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       // One who came at the last moment is read first.
       environment.clock.afterPoll(() => {
         if (this.#state !== 'apart') return
+        if (this.#mayExtend && this.#meeting.strangers > 0) {
+          this.#mayExtend = false
+          this.#giveUp.set(environment.clock.now() + settings.handshakeTimeoutMs)
+          return
+        }
         void this.#end(new PairlinkError('RETRIES_EXHAUSTED', `No peer came back at ${settings.transport.address}`))
       })
     })
@@ -313,12 +328,13 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     return {
       makeLink: (side) => this.#makeLink(side),
       listening: (address) => {
-        if (this.#state === 'standby') this.#setState(this.#hasPaired ? 'apart' : 'meeting')
+        this.#isListener = true
+        this.#leaveStandby()
         this.#emitter.emit('listening', { address })
         this.#waiters.started()
       },
-      refused: (end) => {
-        this.#refused(end)
+      refused: (end, failure) => {
+        this.#refused(end, failure)
       },
       displaced: () => {
         this.#displaced()
@@ -342,7 +358,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   #makeLink(side: Side): Link {
     const environment = this.#environment
-    const { limits, keepaliveMs, silenceMs, handshakeTimeoutMs, about } = this.#settings
+    const { limits, keepaliveMs, silenceMs, handshakeTimeoutMs, about, encryption } = this.#settings
     const claim =
       side === 'listener'
         ? NO_CLAIM
@@ -358,10 +374,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         limits,
         claim,
         about,
-        cipherName: '',
+        cipherName: encryption?.mode === 'custom' ? encryption.cipherName : '',
       },
-      mode: 'proof',
       key: this.#key,
+      encryption,
+      ephemeral: environment.random.bytes(32),
       hash: environment.hash,
       utf8: environment.utf8,
       silenceMs,
@@ -375,16 +392,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const abort = new AbortController()
     this.#meetingAbort = abort
     if (isFirst) this.#setState('meeting')
-    const { reconnect, failover, whenBusy, transport } = this.#settings
-    if (transport.reach === 'network' && !transport.encrypted) {
-      const text = `${transport.address} reaches beyond this host, and nothing on the way is encrypted`
-      this.#failed(new PairlinkError('NOT_LOCAL', text))
-      return
-    }
+    const { reconnect, failover, whenBusy, transport, encryption } = this.#settings
+    this.#warnOfSecret()
     const backoff = new Backoff(reconnect, isFirst, this.#environment.random)
     const plan: MeetingPlan = {
       isFirst,
-      mayListen: isFirst || failover,
+      mayListen: isFirst || failover || this.#isListener,
       isStandby: whenBusy === 'wait',
       roundsMax: backoff.roundsMax,
       pauses: backoff.pauses(),
@@ -397,9 +410,15 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         this.#waiting(error)
       },
     }
-    this.#meeting.meet(plan, abort.signal).then(
+    const isOpen = transport.reach === 'network' && !transport.encrypted && encryption === undefined
+    const text = `${transport.address} reaches beyond this host, and nothing on the way is encrypted`
+    const meeting = isOpen
+      ? Promise.reject(new PairlinkError('NOT_LOCAL', text))
+      : this.#meeting.meet(plan, abort.signal)
+    meeting.then(
       (met) => {
         if (met === 'listening' && this.#state === 'apart') {
+          this.#mayExtend = true
           this.#giveUp.set(this.#environment.clock.now() + backoff.listeningMs())
         }
       },
@@ -414,10 +433,25 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     )
   }
 
+  /** What others can reach they can listen to, or answer at: a secret that can be guessed is then found from one proof. */
+  #warnOfSecret(): void {
+    const { transport, encryption } = this.#settings
+    if (!this.#isSecretShort || transport.reach === 'user' || transport.encrypted || encryption?.mode === 'sealed')
+      return
+    this.#isSecretShort = false
+    const text = `others can reach ${transport.address}, and the secret is short enough to be guessed. Use at least ${SECRET_BYTES_MIN} random bytes, or encryption: aes256gcm(key)`
+    this.#logger.log('warn', { address: transport.address }, text)
+  }
+
   /** No further try is worth it. Once a `connect` has been resolved, `closed` is where that is told. */
   #failed(reason: PairlinkError): void {
     if (this.#hasPaired || this.#waiters.isWanted) void this.#end(reason)
     else this.#backToIdle(reason)
+  }
+
+  /** The two whose place was waited for are not there any more, or not as they were. */
+  #leaveStandby(): void {
+    if (this.#state === 'standby') this.#setState(this.#hasPaired ? 'apart' : 'meeting')
   }
 
   /** Tells of each look that found nobody, in the log of people once. */
@@ -427,6 +461,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       const fields = { code: error.code, address: this.#shared.address, retryInMs: Math.round(retryInMs) }
       this.#logger.log(isLogged ? 'debug' : 'info', fields, error.message)
       isLogged = true
+      this.#leaveStandby()
       if (this.#state === 'apart') this.#emitter.emit('apart', { error, retryInMs })
     }
   }
@@ -466,11 +501,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     if (!this.#hasPaired && this.#meetingAbort !== undefined) this.#backToIdle(undefined)
   }
 
-  #refused(end: LinkEnd): void {
-    const reason = refusedReason(end)
+  #refused(end: LinkEnd, error: PairlinkError | undefined): void {
+    const reason = refusedReason(end, error)
     if (reason === undefined || this.#isOver()) return
-    this.#logger.log('debug', { reason, address: this.#shared.address }, 'a stranger was turned away')
-    this.#emitter.emit('refused', { reason })
+    this.#logger.log('debug', { reason, address: this.#shared.address, error }, 'a stranger was turned away')
+    this.#emitter.emit('refused', { reason, error })
   }
 
   // ---- the pair
@@ -521,7 +556,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #proven(pump: Pump, hello: Hello): void {
     const { link } = pump
     const now = this.#environment.clock.now()
-    if (this.#isOver()) {
+    const isLast = this.#settings.reconnect === false && this.#hasPaired && this.#pair === undefined
+    if (this.#isOver() || isLast) {
       link.refuse('busy', 'closing', Math.max(1, this.#drainedAt - now))
       return
     }
@@ -607,6 +643,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#giveUp.clear()
     this.#meetingAbort = undefined
     this.#hasPaired = true
+    this.#isListener = pump.link.side === 'listener'
     this.#meeting.paired()
     this.#pair = new Pair(pump, session, hello, this.#shared, this.#outwardOf(session), this.#inbox)
     if (hello.process === this.#environment.process && !this.#warnedOfOneProcess) {

@@ -5,8 +5,8 @@ import { PairlinkError, type ErrorCode } from './errors.js'
 /** What became of one dial: a pair, or why not. */
 export type Outcome =
   | { readonly kind: 'paired' }
-  /** Nobody's fault, or passing: again after a short pause. */
-  | { readonly kind: 'again' }
+  /** Nobody's fault, or passing: again after a short pause. `error` says what it is when it does not pass. */
+  | { readonly kind: 'again'; readonly error?: PairlinkError }
   /** Two are paired there; worth another try while `retryInMs` lasts. */
   | { readonly kind: 'busy'; readonly error: PairlinkError; readonly retryInMs: number }
   /** Accepted, and ended without a byte. */
@@ -15,12 +15,15 @@ export type Outcome =
 
 /**
  * Why somebody was turned away: what a REFUSE said, or `not-pairlink` (other bytes), `silent` (no proof in time), `crowd` (too
- * many strangers at once, and it was the oldest).
+ * many strangers at once, and it was the oldest), `certificate` (TLS did not get so far).
  */
-export type RefusedReason = RefuseReason | 'not-pairlink' | 'silent' | 'crowd'
+export type RefusedReason = RefuseReason | 'not-pairlink' | 'silent' | 'crowd' | 'certificate'
 
-/** How a dial that did not become a pair looks to the user, and whether another try can change it. */
-export function outcomeOf(end: LinkEnd, address: string): Outcome {
+/**
+ * How a dial that did not become a pair looks to the user, and whether another try can change it.
+ * @param failure why the transport ended the pipe, where it had a reason of its own
+ */
+export function outcomeOf(end: LinkEnd, address: string, failure: PairlinkError | undefined): Outcome {
   const failed = (code: ErrorCode, text: string, isFinal: boolean, cause?: unknown): Outcome => ({
     kind: 'failed',
     error: new PairlinkError(code, `${text} (at ${address})`, cause === undefined ? {} : { cause }),
@@ -47,8 +50,15 @@ export function outcomeOf(end: LinkEnd, address: string): Outcome {
       return failed('PEER_SILENT', 'Somebody accepted and then said nothing', false)
     case 'silence':
       return failed('PEER_SILENT', 'The other side fell silent', false)
+    case 'cipher':
+      return failed('PROTOCOL', `The own cipher failed: ${end.error.message}`, true, end.error)
     case 'pipe':
-      if (end.heard) return { kind: 'again' }
+      if (failure?.code === 'NOT_PAIRLINK') return { kind: 'mute', error: failure }
+      if (failure !== undefined) return { kind: 'failed', error: failure, isFinal: true }
+      if (end.heard) {
+        const text = `What answers at ${address} hangs up in the middle of the handshake`
+        return { kind: 'again', error: new PairlinkError('PEER_LOST', text) }
+      }
       return {
         kind: 'mute',
         error: new PairlinkError(
@@ -73,7 +83,10 @@ function refusalError(refusal: Refusal, who: string): [ErrorCode, string] {
       return ['ENCRYPTION_MISMATCH', `${who}: it uses mode ${refusal.mode}${cipher}`]
     }
     case 'secret':
-      return ['SECRET_MISMATCH', `${who}: the secrets differ. Give both processes the same secret`]
+      return [
+        'SECRET_MISMATCH',
+        `${who}: the secrets differ, or the keys where there is encryption. Give both processes the same`,
+      ]
     case 'self':
       return ['SELF', 'The connection met itself']
     case 'busy':
@@ -105,14 +118,19 @@ export function lossOf(end: LinkEnd, address: string): PairlinkError {
       )
     case 'violation':
       return new PairlinkError('PROTOCOL', `The peer broke the protocol: ${end.error.message}`, { cause: end.error })
+    case 'cipher':
+      return new PairlinkError('PROTOCOL', `The own cipher failed: ${end.error.message}`, { cause: end.error })
     default:
       return new PairlinkError('PEER_LOST', `The link to the peer at ${address} ended without a goodbye`)
   }
 }
 
 /** Undefined for one that left by itself. */
-export function refusedReason(end: LinkEnd): RefusedReason | undefined {
+export function refusedReason(end: LinkEnd, failure: PairlinkError | undefined): RefusedReason | undefined {
   switch (end.by) {
+    case 'pipe':
+      return failure === undefined ? undefined : failure.code === 'CERTIFICATE' ? 'certificate' : 'not-pairlink'
+
     case 'refusing':
       return end.refusal.reason
     case 'foreign':

@@ -92,6 +92,16 @@ export const ERRORS = {
     cause: 'The peer did not come back within reconnect.maxRetries attempts.',
     remedy: 'Raise reconnect.maxRetries; 0 tries for ever.',
   },
+  CERTIFICATE: {
+    cause:
+      'A certificate is not what it must be: the own files, or what the other side showed; reason tells which fault.',
+    remedy:
+      'The message names the file or the fault. Both sides load the same files; generateCertificate() makes a fitting pair.',
+  },
+  KEY_INVALID: {
+    cause: 'A key file cannot be used, or not safely, or would have been overwritten; reason tells which.',
+    remedy: 'The message names the file and what to change. saveKey(path, generateKey()) makes one.',
+  },
   PROTOCOL: {
     cause: 'The other side broke the protocol.',
     remedy: 'Check that it is a pairlink of a matching version, and report it if so.',
@@ -103,6 +113,7 @@ export type ErrorCode = keyof typeof ERRORS
 export interface PairlinkErrorOptions {
   readonly cause?: unknown
   readonly delivery?: Delivery | undefined
+  readonly reason?: string | undefined
   readonly remoteCode?: string | undefined
   readonly data?: unknown
 }
@@ -117,6 +128,8 @@ export class PairlinkError extends Error {
   readonly code: ErrorCode
   /** For calls: whether the peer surely did not get it, may have, or did. */
   declare readonly delivery?: Delivery
+  /** With `CERTIFICATE` and `KEY_INVALID`: which fault, in one stable word such as `expired`. */
+  declare readonly reason?: string
   /** With `REMOTE`: the code of the `QueryError`, or the name of what the handler threw. */
   declare readonly remoteCode?: string
   /** With `REMOTE`: the data of the `QueryError`. */
@@ -126,6 +139,7 @@ export class PairlinkError extends Error {
     super(message, 'cause' in options ? { cause: options.cause } : undefined)
     this.code = code
     if (options.delivery !== undefined) this.delivery = options.delivery
+    if (options.reason !== undefined) this.reason = options.reason
     if (options.remoteCode !== undefined) this.remoteCode = options.remoteCode
     if (options.data !== undefined) this.data = options.data
     Object.defineProperty(this, BRAND, { value: true })

@@ -5,6 +5,7 @@
  */
 import type { EndedEvent, Link, LinkEnd, ProtocolEvent, Side } from '../protocol/index.js'
 import type { Listener, Pipe, Transport } from '../transport.js'
+import { FIRST_LOOK_MS_MAX } from './backoff.js'
 import { LATE_MS, type Clock, type Timer } from './clock.js'
 import { exhausted, isUnanswered, outcomeOf, type Outcome } from './endings.js'
 import { isPairlinkError, PairlinkError } from './errors.js'
@@ -17,8 +18,8 @@ const PAUSE_MAX_MS = 50
 /** An address that accepts and hangs up without a word is tried this often, in 0.75 s: longer than our own takes to close. */
 const MUTE_ENDS_MAX = 5
 const MUTE_PAUSE_MS = 50
-/** After a loss both sides come back at once; this much apart they do not collide. */
-const FIRST_REDIAL_MS_MAX = 100
+/** What passes has passed by then. */
+const PASSING_MS_MAX = 1000
 /** How often a standby asks whether its turn has come. */
 const STANDBY_MS = 500
 /** How often somebody asks who was told that the present peer may be gone. */
@@ -34,6 +35,9 @@ const WATCH_MS_MAX = 1000
 /** How long a transport is waited for that was told to stop dialling or listening. */
 const UNDO_MS = 1000
 
+/** Longer than anybody dials; the timer is cancelled. */
+const HOLD_MS = 2 ** 31 - 1
+
 const ignore = (): void => undefined
 
 export interface MeetingHost extends PumpHost {
@@ -41,7 +45,7 @@ export interface MeetingHost extends PumpHost {
   /** This process holds the address and waits there. */
   listening(address: string): void
   /** A stranger was turned away. */
-  refused(end: LinkEnd): void
+  refused(end: LinkEnd, failure: PairlinkError | undefined): void
   /** The address that was held belongs to somebody else by now, or to nobody: the caller meets again. */
   displaced(): void
 }
@@ -91,6 +95,8 @@ export class Meeting implements PumpHost {
   /** The outcome of a handshake that began as a last look. */
   #lastLook: Promise<Outcome> | undefined
   #silent: Silent | undefined
+  /** Why nobody was met the last time. */
+  #lastError: PairlinkError | undefined
   #pauses = new Set<Timer>()
   #patience: Timer | undefined
   #watch: Timer | undefined
@@ -127,22 +133,21 @@ export class Meeting implements PumpHost {
    * @throws PairlinkError when no further try is worth it, or `plan.roundsMax` rounds found nobody; the reason of `signal`
    */
   meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
-    this.#patience?.cancel()
-    let lastError: PairlinkError | undefined
-    const noted: MeetingPlan = {
-      ...plan,
-      missed: (error, retryInMs) => {
-        lastError = error
-        plan.missed(error, retryInMs)
-      },
-    }
-    this.#patience = this.#clock.after(PATIENCE_MS, () => {
-      if (!signal.aborted) plan.waiting(this.#obstacle() ?? lastError)
-    })
-    this.#patience.unref()
-    const met = this.#meet(noted, signal)
+    this.#lastError = undefined
+    this.#bePatient(plan, signal)
+    const met = this.#meet(plan, signal)
     this.#met = met.then(ignore, ignore)
     return met
+  }
+
+  /** Tells what is waited for, when nothing else is told for a while. */
+  #bePatient(plan: MeetingPlan, signal: AbortSignal): void {
+    this.#patience?.cancel()
+    this.#patience = this.#clock.after(PATIENCE_MS, () => {
+      if (signal.aborted) return
+      plan.waiting(this.#listener === undefined ? (this.#obstacle() ?? this.#lastError) : undefined)
+    })
+    this.#patience.unref()
   }
 
   async #meet(plan: MeetingPlan, signal: AbortSignal): Promise<'paired' | 'listening'> {
@@ -153,21 +158,36 @@ export class Meeting implements PumpHost {
     let muteEnds = 0
     let silentHandshakes = 0
     let busyUntil: number | undefined
+    /** Since when there was nothing but what passes. */
+    let passingSince: number | undefined
     if (this.#listener === undefined && !plan.isFirst)
-      await this.#pause(FIRST_REDIAL_MS_MAX * this.#random.fraction(), signal)
+      await this.#pause(FIRST_LOOK_MS_MAX * this.#random.fraction(), signal)
     for (let rounds = 0; ; ) {
       if (this.#listener !== undefined && this.holdsAddress()) return 'listening'
       const outcome = await this.#round(plan, signal)
       signal.throwIfAborted()
-      if (outcome === 'listening') return 'listening'
+      if (outcome === 'listening') {
+        this.#bePatient(plan, signal)
+        return 'listening'
+      }
       let missed: PairlinkError
+      if (outcome.kind !== 'again') passingSince = undefined
       switch (outcome.kind) {
         case 'paired':
           return 'paired'
-        case 'again':
-          await this.#pause(pauseMs * (1 + 2 * this.#random.fraction()), signal)
-          pauseMs = Math.min(PAUSE_MAX_MS, pauseMs * 2)
-          continue
+        case 'again': {
+          const now = this.#clock.now()
+          passingSince ??= now
+          const isPassing = now - passingSince < PASSING_MS_MAX
+          if (!isPassing) this.#lastError = this.#obstacle() ?? outcome.error ?? this.#unusable()
+          if (isPassing || plan.isFirst || this.#lastError === undefined) {
+            await this.#pause(pauseMs * (1 + 2 * this.#random.fraction()), signal)
+            pauseMs = Math.min(PAUSE_MAX_MS, pauseMs * 2)
+            continue
+          }
+          missed = this.#lastError
+          break
+        }
         case 'mute':
           if (++muteEnds < MUTE_ENDS_MAX) {
             await this.#pause(mutePauseMs, signal)
@@ -180,6 +200,7 @@ export class Meeting implements PumpHost {
         case 'busy': {
           const now = this.#clock.now()
           busyUntil ??= now + outcome.retryInMs
+          this.#bePatient(plan, signal)
           if (plan.isStandby) plan.standsBy()
           // Whoever is to be told for good was at least told once that the present peer is alive.
           else if (plan.isFirst && (outcome.retryInMs === 0 || now >= busyUntil)) throw outcome.error
@@ -197,6 +218,8 @@ export class Meeting implements PumpHost {
           missed = outcome.error
           break
       }
+      this.#lastError = missed
+      passingSince = undefined
       if (++rounds >= plan.roundsMax) throw exhausted(missed, rounds, this.#transport.address)
       const delayMs = plan.pauses.next().value
       plan.missed(missed, delayMs)
@@ -224,12 +247,14 @@ export class Meeting implements PumpHost {
     this.#silent = undefined
     this.#releaseAddress()
     this.#dialling?.pump.destroy()
-    await this.#givenUp
     let timer: Timer | undefined
     const tooLate = new Promise<void>((resolve) => (timer = this.#clock.after(UNDO_MS, resolve)))
     if (!this.#isHeld) timer?.unref()
-    await Promise.race([met, tooLate])
-    timer?.cancel()
+    try {
+      await Promise.race([Promise.all([this.#givenUp, met]), tooLate])
+    } finally {
+      timer?.cancel()
+    }
   }
 
   /** Whether what is said here is said in the name of the address: else it was lost, and is being given up. */
@@ -283,9 +308,9 @@ export class Meeting implements PumpHost {
     if (this.#dialling?.pump === pump) {
       const isSilentHolder = pump.holder !== undefined && pump.holder === this.#silent?.holder
       if (isSilentHolder) this.#countSilence(end.by === 'handshake-timeout' && !end.heard)
-      this.#dialling.settle(outcomeOf(end, this.#transport.address))
+      this.#dialling.settle(outcomeOf(end, this.#transport.address, pump.failure))
     } else if (isStranger) {
-      this.#host.refused(end)
+      this.#host.refused(end, pump.failure)
     }
     this.#host.ended(pump, event)
   }
@@ -302,7 +327,7 @@ export class Meeting implements PumpHost {
 
   async #round(plan: MeetingPlan, signal: AbortSignal): Promise<Outcome | 'listening'> {
     try {
-      const dialled = await this.#transport.dial(signal)
+      const dialled = await this.#holding(this.#transport.dial(signal), signal)
       if (dialled === 'again') return { kind: 'again' }
       if (dialled === 'full') {
         if (this.#silent === undefined || !plan.mayListen) return { kind: 'again' }
@@ -322,6 +347,24 @@ export class Meeting implements PumpHost {
       if (isPairlinkError(cause)) return { kind: 'failed', error: cause, isFinal: true }
       const text = `The transport failed at ${this.#transport.address}: ${cause instanceof Error ? cause.message : String(cause)}`
       return { kind: 'failed', error: new PairlinkError('ADDRESS_INVALID', text, { cause }), isFinal: true }
+    }
+  }
+
+  /** Keeps the process alive for a transport that does not know whether it should. */
+  async #holding<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+    const timer = this.#clock.after(HOLD_MS, ignore)
+    if (!this.#isHeld) timer.unref()
+    this.#pauses.add(timer)
+    const release = (): void => {
+      timer.cancel()
+      this.#pauses.delete(timer)
+    }
+    signal.addEventListener('abort', release, { once: true })
+    try {
+      return await work
+    } finally {
+      signal.removeEventListener('abort', release)
+      release()
     }
   }
 
@@ -358,8 +401,13 @@ export class Meeting implements PumpHost {
   }
 
   #alone(): Outcome {
-    const text = `Nobody listens at ${this.#transport.address}, and this process only dials`
+    const text = `Nobody listens at ${this.#transport.address}, and this process cannot take the place`
     return { kind: 'failed', error: new PairlinkError('PEER_LOST', text), isFinal: false }
+  }
+
+  #unusable(): PairlinkError {
+    const text = `${this.#transport.address} can neither be dialled nor taken at this moment`
+    return new PairlinkError('PEER_LOST', text)
   }
 
   #obstacle(): PairlinkError | undefined {

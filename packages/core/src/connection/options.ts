@@ -3,7 +3,7 @@
  * one, or a TypeError that says what to change.
  */
 import { ABOUT_BYTES_MAX, completeLimits, METHOD_BYTES_MAX, SILENCE_KEEPALIVES_MIN } from '../protocol/index.js'
-import type { Limits, Utf8 } from '../protocol/index.js'
+import type { Encryption, Limits, Utf8 } from '../protocol/index.js'
 import type { Transport } from '../transport.js'
 import type { Context } from './surface.js'
 import { consoleLogger, type Logger } from './logger.js'
@@ -53,6 +53,8 @@ export interface ConnectionOptions<Mine = AnyApi> {
   readonly transport: Transport
   /** What both must hold to be paired. Any string works; 32 random bytes withstand guessing too. */
   readonly secret: string | Uint8Array
+  /** `aes256gcm(key)` or `custom(…)` of `@pairlink/crypto`; both sides must use the same. Without it nothing is encrypted. */
+  readonly encryption?: Encryption | undefined
   /** Answers nameless queries; `undefined` is an empty answer. Without it they fail with `NO_HANDLER`. */
   readonly onQuery?: OnQuery
   /** Answers named calls. A name that is not here fails with `NO_METHOD`. */
@@ -95,6 +97,7 @@ export interface ConnectionOptions<Mine = AnyApi> {
 /** The options, complete; the secret is not among them. */
 export interface Settings {
   readonly transport: Transport
+  readonly encryption: Encryption | undefined
   readonly onQuery: OnQuery | undefined
   readonly handlers: ReadonlyMap<string, (input: never, context: Context) => unknown>
   readonly onNotify: OnNotify | undefined
@@ -119,6 +122,7 @@ export interface Settings {
 const OPTION_NAMES: readonly (keyof ConnectionOptions)[] = [
   'transport',
   'secret',
+  'encryption',
   'onQuery',
   'handlers',
   'onNotify',
@@ -156,6 +160,7 @@ export function completeOptions(options: unknown, utf8: Utf8): { settings: Setti
   checkNames(limits, LIMIT_NAMES, 'limit')
   const settings: Settings = {
     transport: transport(given['transport']),
+    encryption: encryption(given['encryption']),
     onQuery: callable(given, 'onQuery') as OnQuery | undefined,
     handlers: handlers(given['handlers'], utf8),
     onNotify: callable(given, 'onNotify') as OnNotify | undefined,
@@ -247,6 +252,16 @@ function transport(value: unknown): Transport {
   const candidate = value as Partial<Transport> | null | undefined
   if (typeof candidate?.dial === 'function' && typeof candidate.listen === 'function') return candidate as Transport
   throw new TypeError("transport is required, such as local('name') of @pairlink/transport-net")
+}
+
+function encryption(value: unknown): Encryption | undefined {
+  if (value === undefined) return undefined
+  const candidate = value as Partial<Record<string, unknown>> | null
+  const { mode, begin, encrypt, decrypt } = candidate ?? {}
+  const isSealed = mode === 'sealed' && typeof begin === 'function'
+  const isCustom = mode === 'custom' && typeof encrypt === 'function' && typeof decrypt === 'function'
+  if (isSealed || isCustom) return value as Encryption
+  throw new TypeError('encryption must be aes256gcm(key) or custom({ … }) of @pairlink/crypto, or be left out')
 }
 
 function secret(value: unknown, utf8: Utf8): Uint8Array {

@@ -8,6 +8,7 @@
  */
 import type { EndedEvent, Link, ProtocolEvent } from '../protocol/index.js'
 import type { Pipe, PipeSink } from '../transport.js'
+import { isPairlinkError, type PairlinkError } from './errors.js'
 import { Alarm, LATE_MS, type Clock } from './clock.js'
 
 /** One write is at most this long; then the pipe must drain, so that a ping or a small query never waits for more. */
@@ -43,6 +44,7 @@ export class Pump implements PipeSink {
   #lingering = false
   #lingerUntil = Infinity
   #isGone = false
+  #failure: PairlinkError | undefined
   /** The time of the event that is being worked on. */
   #now: number
 
@@ -63,6 +65,11 @@ export class Pump implements PipeSink {
 
   get isGone(): boolean {
     return this.#isGone
+  }
+
+  /** Why the transport ended the pipe, where it had a reason of its own. */
+  get failure(): PairlinkError | undefined {
+    return this.#failure
   }
 
   /** Works off all there is to do at `now`; called from inside itself it makes another round follow. */
@@ -139,9 +146,10 @@ export class Pump implements PipeSink {
     this.pump(now)
   }
 
-  closed(): void {
+  closed(error?: Error): void {
     if (this.#isGone) return
     this.#isGone = true
+    if (isPairlinkError(error)) this.#failure = error
     this.#alarm.clear()
     this.#tellFlushed()
     const now = this.#clock.now()
@@ -166,10 +174,10 @@ export class Pump implements PipeSink {
     if (this.#full || this.#isGone || this.#lingering) return false
     const chunks = this.#chunks
     this.link.takeWrite(WRITE_BYTES_MAX, this.#now, chunks)
-    if (chunks.length === 0) return false
+    if (chunks.length === 0) return this.link.hasEvents
     this.#full = !this.#pipe.write(chunks)
     chunks.length = 0
-    return !this.#full
+    return !this.#full || this.link.hasEvents
   }
 
   #linkEnded(event: EndedEvent): void {

@@ -28,7 +28,8 @@ export interface ConnectionEvents {
    */
   apart: { readonly error: PairlinkError | undefined; readonly retryInMs: number | undefined }
   /** A stranger or a third process was turned away. */
-  refused: { readonly reason: RefusedReason }
+  /** `error` tells more where the transport turned it away. */
+  refused: { readonly reason: RefusedReason; readonly error: PairlinkError | undefined }
   closed: { readonly error: PairlinkError | undefined }
 }
 

@@ -19,3 +19,8 @@ export class ProtocolError extends Error {
 export class MisuseError extends Error {
   override readonly name = 'MisuseError'
 }
+
+/** The own cipher failed, or its counter is at its end: the link cannot go on, and the peer is not to blame. */
+export class CipherError extends Error {
+  override readonly name = 'CipherError'
+}

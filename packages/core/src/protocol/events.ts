@@ -112,6 +112,8 @@ export type LinkEnd =
   | { readonly by: 'foreign' }
   /** The peer broke the protocol. */
   | { readonly by: 'violation'; readonly error: Error }
+  /** Our own cipher failed, or has sealed its last record. */
+  | { readonly by: 'cipher'; readonly error: Error }
   /** The peer sent a REFUSE; nobody vouches for who wrote it. */
   | { readonly by: 'refused'; readonly refusal: Refusal }
   /** We sent a REFUSE. */

@@ -4,7 +4,8 @@
  */
 export { QUEUE_FULL, TAKEN, TOO_LARGE } from './asking.js'
 export { judgeClaim, judgeWelcome, type HeldSession, type Judgement } from './claim.js'
-export { MisuseError, ProtocolError } from './errors.js'
+export type * from './encryption.js'
+export { CipherError, MisuseError, ProtocolError } from './errors.js'
 export type * from './events.js'
 export { idFromBytes, NO_CLAIM, NO_ID } from './hello.js'
 export type { AnnouncedLimits, Hello, Id, Refusal, SessionClaim, Side, Welcome } from './hello.js'

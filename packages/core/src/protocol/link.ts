@@ -4,15 +4,17 @@
  * are proven, and knows nothing of calls, promises, sockets or clocks.
  */
 import type { Judgement } from './claim.js'
-import { MisuseError, ProtocolError } from './errors.js'
+import type { Encryption } from './encryption.js'
+import { CipherError, MisuseError, ProtocolError } from './errors.js'
 import type { LinkEnd, ProtocolEvent } from './events.js'
 import { decodeHello, decodeRefusal, decodeWelcome, encodeHello, encodeRefusal, encodeWelcome } from './hello.js'
 import { idFromBytes, type Hello, type Id, type Refusal, type Side } from './hello.js'
+import { guardOf, type Guard } from './guard.js'
 import { decodePreamble, encodePreamble, mayBePreamble } from './preamble.js'
 import type { Hash, Utf8 } from './primitives.js'
-import { dialerProof, listenerProof, PROOF_BYTES, transcriptHash } from './proof.js'
 import { Queue } from './queue.js'
 import { FrameReader } from './reader.js'
+import { RECORD_BYTES_MAX, RecordReader, sealStream } from './records.js'
 import type { Session } from './session.js'
 import { nextState, type LinkCause, type LinkState } from './state.js'
 import { Timers } from './timers.js'
@@ -28,7 +30,6 @@ import {
   VERSION,
   writeU16,
   writeU64,
-  type Mode,
   type RefuseReason,
 } from './wire.js'
 
@@ -41,9 +42,12 @@ const PROBE_VALID_MS = 1000
 export interface LinkOptions {
   /** What we say of ourselves; its `side` says which end of the pipe this is. */
   readonly hello: Hello
-  readonly mode: Mode
   /** From `proofKey`. */
   readonly key: Uint8Array
+  /** Without it, the secret is proven and nothing is encrypted. */
+  readonly encryption?: Encryption | undefined
+  /** 32 random bytes that serve this link alone: a `sealed` encryption needs them. */
+  readonly ephemeral?: Uint8Array | undefined
   readonly hash: Hash
   readonly utf8: Utf8
   readonly silenceMs: number
@@ -59,19 +63,26 @@ export class Link {
   readonly #options: LinkOptions
   readonly #timers = new Timers<LinkTimer>()
   readonly #reader = new FrameReader(HANDSHAKE_BYTES_MAX)
+  readonly #guard: Guard
+  /** What is read when it does not go to the frame reader as it comes. */
+  #records: RecordReader | undefined
+  /** Whether what the records hold is to be decrypted: else it is the peer's first message. */
+  #opens = false
+  #seals = false
   readonly #events = new Queue<ProtocolEvent>()
-  /** Whole messages of the handshake, and the frames that have no place in the session's order. */
-  readonly #out: Uint8Array[] = []
+  /** Whole messages of the handshake: those that go out as they are, and those that go into records. */
+  readonly #clear: Uint8Array[] = []
+  readonly #sealed: Uint8Array[] = []
+  /** What is to be sealed next; empty in between. */
+  readonly #stream: Uint8Array[] = []
 
   readonly #theirPreamble = new Uint8Array(PREAMBLE_BYTES)
   #theirPreambleFilled = 0
   #firstMessageBytes = 0
   #expectsRefuse = false
-  readonly #ownHello: Uint8Array
-  readonly #ownPreamble: Uint8Array
   #ownSent = false
-  #theirHello: Uint8Array | undefined
-  #transcript: Uint8Array | undefined
+  /** The first bytes of what both sides have agreed on. */
+  #id: Id | undefined
   #peer: Hello | undefined
 
   #session: Session | undefined
@@ -87,13 +98,13 @@ export class Link {
   #now: number
 
   constructor(options: LinkOptions) {
-    const { hello, utf8, now } = options
+    const { hello, now } = options
     this.#options = options
     this.side = hello.side
     this.#state = hello.side === 'dialer' ? 'calling' : 'waiting'
     this.#now = this.#heardAt = now
-    this.#ownHello = encodeFrame(KIND.HELLO, encodeHello(hello, utf8))
-    this.#ownPreamble = encodePreamble(options.mode, this.#ownHello.length)
+    this.#guard = guardOf({ side: hello.side, ...options })
+    if (!this.#guard.isFramed) this.#records = new RecordReader(HANDSHAKE_BYTES_MAX)
     this.#timers.set('handshake', now + options.handshakeTimeoutMs)
     if (this.side === 'dialer') this.#sendHello()
   }
@@ -109,7 +120,7 @@ export class Link {
 
   /** Names the link on both sides, once both hellos were read. */
   get id(): Id | undefined {
-    return this.#transcript === undefined ? undefined : idFromBytes(this.#transcript)
+    return this.#id
   }
 
   /** Whether a byte has come in. */
@@ -144,7 +155,8 @@ export class Link {
     while (this.#theirPreambleFilled < PREAMBLE_BYTES && at < chunk.length) {
       this.#theirPreamble[this.#theirPreambleFilled++] = chunk[at++] ?? 0
     }
-    this.#reader.feed(at === 0 ? chunk : chunk.subarray(at), transient)
+    const intake = this.#records ?? this.#reader
+    intake.feed(at === 0 ? chunk : chunk.subarray(at), transient)
   }
 
   /** The other direction of the pipe has ended, or the pipe broke. Everything received before must have been polled. */
@@ -162,7 +174,7 @@ export class Link {
     if (this.#isOver()) return undefined
     try {
       if (this.#firstMessageBytes === 0 && !this.#readPreamble()) return this.#events.shift()
-      while (this.#reader.next()) {
+      while (this.#nextFrame()) {
         const read = this.#state === 'open' ? this.#readOpen() : this.#readFrame()
         if (read !== undefined) return read
         const queued = this.#events.shift()
@@ -173,9 +185,9 @@ export class Link {
       this.#fail(error)
       return this.#events.shift()
     }
-    const fromSession = this.#session?.poll()
-    if (fromSession !== undefined) return fromSession
-    if (this.#state === 'closed' && this.#session?.idle === true && this.#out.length === 0) {
+    const last = this.#events.shift() ?? this.#session?.poll()
+    if (last !== undefined) return last
+    if (this.#state === 'closed' && this.#session?.idle === true) {
       this.#end({ by: 'close' })
       return this.#events.shift()
     }
@@ -184,8 +196,30 @@ export class Link {
 
   /** Appends to `out` what is to be written now, up to about `budgetBytes`. The chunks stay unchanged until acknowledged. */
   takeWrite(budgetBytes: number, now: number, out: Uint8Array[]): void {
-    for (const message of this.#out) out.push(message)
-    this.#out.length = 0
+    for (const message of this.#clear) out.push(message)
+    this.#clear.length = 0
+    const { sealer } = this.#guard
+    if (!this.#seals || sealer === undefined) {
+      this.#takeFrames(budgetBytes, now, out)
+      return
+    }
+    this.#takeFrames(budgetBytes, now, this.#stream)
+    try {
+      // Each in a record of its own, which is as short as a stranger's must be.
+      for (const message of this.#sealed.splice(0)) sealStream([message], sealer, out)
+      sealStream(this.#stream, sealer, out)
+    } catch (error) {
+      if (!this.#isOver()) this.#fail(error)
+    }
+    this.#stream.length = 0
+  }
+
+  /** Whether there are events that neither time nor bytes have brought. */
+  get hasEvents(): boolean {
+    return this.#events.length > 0
+  }
+
+  #takeFrames(budgetBytes: number, now: number, out: Uint8Array[]): void {
     const session = this.#session
     if (session === undefined || this.#isOver()) return
     this.#setNow(now)
@@ -271,13 +305,8 @@ export class Link {
   welcome(session: Session, judgement: Extract<Judgement, { verdict: 'resume' | 'fresh' }>, now: number): void {
     this.#permit('write welcome')
     this.#setNow(now)
-    const body = encodeWelcome(judgement.welcome)
-    const { hash, utf8, key } = this.#options
-    const proof = listenerProof(key, this.#transcript ?? body, body, hash, utf8)
-    const payload = new Uint8Array(body.length + PROOF_BYTES)
-    payload.set(body)
-    payload.set(proof, body.length)
-    this.#out.push(encodeFrame(KIND.WELCOME, payload))
+    this.#write(encodeFrame(KIND.WELCOME, this.#guard.welcome(encodeWelcome(judgement.welcome))))
+    this.#startSealing()
     this.#move('write welcome')
     this.#carry(session, judgement.verdict === 'resume' ? judgement.received : 0)
   }
@@ -343,35 +372,47 @@ export class Link {
   #end(end: LinkEnd): void {
     this.#state = 'ended'
     this.#timers.clearAll()
-    this.#reader.discard()
+    this.#discard()
     this.#session = undefined
     this.#events.push({ type: 'ended', end })
   }
 
   #fail(error: unknown): void {
-    if (!(error instanceof ProtocolError)) throw error
-    if (this.#state === 'waiting' && this.#firstMessageBytes > 0) this.#refuse('protocol', error.message, 0)
+    if (error instanceof CipherError) this.#end({ by: 'cipher', error })
+    else if (!(error instanceof ProtocolError)) throw error
+    else if (this.#state === 'waiting' && this.#firstMessageBytes > 0) this.#refuse('protocol', error.message, 0)
     else this.#end({ by: 'violation', error })
+  }
+
+  #discard(): void {
+    this.#reader.discard()
+    this.#records?.discard()
   }
 
   #sendHello(): void {
     this.#ownSent = true
-    this.#out.push(this.#ownPreamble, this.#ownHello)
+    this.#clear.push(...this.#guard.writeFirst(encodeHello(this.#options.hello, this.#options.utf8)))
+  }
+
+  #write(frame: Uint8Array): void {
+    const queue = this.#seals ? this.#sealed : this.#clear
+    queue.push(frame)
   }
 
   #refusal(reason: RefuseReason, text: string, retryInMs: number): Refusal {
-    const { mode, hello } = this.#options
-    return { reason, version: VERSION, mode, retryInMs: Math.ceil(retryInMs), cipherName: hello.cipherName, text }
+    const { mode } = this.#guard
+    const { cipherName } = this.#options.hello
+    return { reason, version: VERSION, mode, retryInMs: Math.ceil(retryInMs), cipherName, text }
   }
 
   #refuse(reason: RefuseReason, text: string, retryInMs: number): void {
     const refusal = this.#refusal(reason, text, retryInMs)
     const frame = encodeFrame(KIND.REFUSE, encodeRefusal(refusal, this.#options.utf8))
-    if (!this.#ownSent) this.#out.push(encodePreamble(this.#options.mode, frame.length, true))
-    this.#out.push(frame)
+    if (!this.#ownSent) this.#clear.push(encodePreamble(this.#guard.mode, frame.length, true))
+    this.#write(frame)
     this.#move('write refuse')
     this.#timers.clearAll()
-    this.#reader.discard()
+    this.#discard()
     this.#events.push({ type: 'ended', end: { by: 'refusing', refusal } })
   }
 
@@ -393,6 +434,9 @@ export class Link {
     if (preamble.refuses) {
       if (this.side === 'listener') throw new ProtocolError('2', 'A dialer cannot refuse')
       this.#expectsRefuse = true
+      // In clear, whatever the mode.
+      this.#records?.handOver(this.#reader)
+      this.#records = undefined
       return true
     }
     if (preamble.version !== VERSION) {
@@ -400,12 +444,40 @@ export class Link {
       this.#mismatch('version', text, { version: preamble.version })
       return false
     }
-    if (preamble.mode !== this.#options.mode) {
-      const text = `mode ${preamble.mode} meets mode ${this.#options.mode}`
+    if (preamble.mode !== this.#guard.mode) {
+      const text = `mode ${preamble.mode} meets mode ${this.#guard.mode}`
       this.#mismatch('mode', text, { mode: preamble.mode })
       return false
     }
+    this.#records?.expect(preamble.messageBytes)
     return true
+  }
+
+  /** Whether the frame reader holds a frame, after reading as many records as that takes. */
+  #nextFrame(): boolean {
+    for (;;) {
+      if (this.#reader.next()) return true
+      const record = this.#records?.next()
+      if (record === undefined) return false
+      if (this.#opens) {
+        const plain = this.#guard.opener?.open(record)
+        if (plain === undefined) throw new ProtocolError('11.1', 'A record does not verify')
+        if (plain.length === 0) throw new ProtocolError('11.1', 'A record without content')
+        this.#reader.feed(plain, false)
+      } else {
+        this.#readFirst(record.slice())
+        if (this.#isOver()) return false
+      }
+    }
+  }
+
+  /** What is read from now on is in records. */
+  #openRecords(): void {
+    if (this.#guard.opener === undefined) return
+    this.#opens = true
+    if (this.#records !== undefined) return
+    this.#records = new RecordReader(HANDSHAKE_BYTES_MAX)
+    this.#reader.handOver(this.#records)
   }
 
   /** Reads a frame in any state but `open`. */
@@ -430,13 +502,22 @@ export class Link {
 
   #readHello(): void {
     const reader = this.#reader
-    const next = nextState(this.#state, 'read hello')
-    if (next === undefined) throw new ProtocolError('4', `HELLO in state ${this.#state}`)
+    if (!this.#guard.isFramed) throw new ProtocolError('11.2', 'A HELLO as a frame')
     if (HEADER_BYTES + reader.lengthBytes !== this.#firstMessageBytes) {
       throw new ProtocolError('2', 'A HELLO of another length than the preamble says')
     }
-    const body = reader.keep(reader.start).slice()
-    const { hello, utf8, hash, key } = this.#options
+    this.#readFirst(encodeFrame(KIND.HELLO, reader.keep(reader.start)))
+  }
+
+  #readFirst(message: Uint8Array): void {
+    const next = nextState(this.#state, 'read hello')
+    if (next === undefined) throw new ProtocolError('4', `HELLO in state ${this.#state}`)
+    const body = this.#guard.readFirst(this.#theirPreamble, message)
+    if (body === undefined) {
+      this.#mismatch('secret', 'the secrets or the keys differ', {})
+      return
+    }
+    const { hello, utf8 } = this.#options
     const peer = decodeHello(body, utf8)
     // One's own hello can come back by reflection, with one's own side, so this comes before the check of the side.
     if (peer.instance === hello.instance) {
@@ -451,30 +532,37 @@ export class Link {
       return
     }
     this.#peer = peer
-    this.#theirHello = encodeFrame(KIND.HELLO, body)
     if (this.side === 'listener') this.#sendHello()
-    const own = [this.#ownPreamble, this.#ownHello] as const
-    const theirs = [this.#theirPreamble, this.#theirHello] as const
-    this.#transcript = transcriptHash(hash, this.side === 'dialer' ? [...own, ...theirs] : [...theirs, ...own])
+    this.#id = idFromBytes(this.#guard.agree())
     this.#reader.frameBytesMax = HANDSHAKE_BYTES_MAX
     this.#state = next
-    if (this.side === 'dialer') {
-      this.#out.push(encodeFrame(KIND.PROVE, dialerProof(key, this.#transcript, hash, utf8)))
+    if (this.#guard.isProofSealed) {
+      this.#startSealing()
+      this.#openRecords()
     }
+    if (this.side === 'dialer') {
+      this.#write(encodeFrame(KIND.PROVE, this.#guard.prove()))
+      this.#startSealing()
+    }
+  }
+
+  /** What is written from now on goes into records. */
+  #startSealing(): void {
+    this.#seals = this.#guard.sealer !== undefined
   }
 
   #readProve(): ProtocolEvent | undefined {
     this.#allow('read prove')
-    const { hash, utf8, key } = this.#options
     const peer = this.#peer
-    if (peer === undefined || this.#transcript === undefined) throw new ProtocolError('4', 'A PROVE without a hello')
-    const expected = dialerProof(key, this.#transcript, hash, utf8)
-    if (!hash.equal(this.#reader.keep(this.#reader.start), expected)) {
-      this.#refuse('secret', 'the secrets differ', 0)
+    if (peer === undefined) throw new ProtocolError('4', 'A PROVE without a hello')
+    if (!this.#guard.isProof(this.#reader.keep(this.#reader.start))) {
+      this.#refuse('secret', 'the secrets or the keys differ', 0)
       return undefined
     }
-    if (this.#reader.unreadBytes > 0) throw new ProtocolError('5', 'Bytes between PROVE and WELCOME')
+    if (this.#reader.unreadBytes + (this.#records?.unreadBytes ?? 0) > 0)
+      throw new ProtocolError('5', 'Bytes between PROVE and WELCOME')
     this.#move('read prove')
+    this.#openRecords()
     // Whoever is proven may be kept waiting for the place of a peer that was lost.
     this.#timers.set('handshake', this.#now + this.#options.handshakeTimeoutMs)
     return { type: 'proven', hello: peer }
@@ -482,20 +570,17 @@ export class Link {
 
   #readWelcome(): ProtocolEvent | undefined {
     this.#allow('read welcome')
-    const { hash, utf8, key } = this.#options
-    const payload = this.#reader.keep(this.#reader.start).slice()
     const peer = this.#peer
-    if (peer === undefined || this.#transcript === undefined) throw new ProtocolError('4', 'A WELCOME without a hello')
-    if (payload.length <= PROOF_BYTES) throw new ProtocolError('5.3', 'A WELCOME without a proof')
-    const body = payload.subarray(0, payload.length - PROOF_BYTES)
-    const expected = listenerProof(key, this.#transcript, body, hash, utf8)
-    if (!hash.equal(payload.subarray(body.length), expected)) {
+    if (peer === undefined) throw new ProtocolError('4', 'A WELCOME without a hello')
+    const body = this.#guard.readWelcome(this.#reader.keep(this.#reader.start).slice())
+    if (body === undefined) {
       this.#mismatch('secret', 'the listener does not know the secret', {})
       return undefined
     }
     const welcome = decodeWelcome(body)
     this.#move('read welcome')
-    this.#reader.frameBytesMax = this.#options.hello.limits.fragmentBytes
+    this.#openRecords()
+    this.#widen()
     return { type: 'welcomed', hello: peer, welcome }
   }
 
@@ -568,11 +653,17 @@ export class Link {
     }
   }
 
+  /** The peer is proven: what it sends may be as large as we have announced. */
+  #widen(): void {
+    this.#reader.frameBytesMax = this.#options.hello.limits.fragmentBytes
+    if (this.#records !== undefined) this.#records.bytesMax = RECORD_BYTES_MAX
+  }
+
   #carry(session: Session, received: number): void {
     const { hello } = this.#options
     this.#session = session
     this.#ackExpected = true
-    this.#reader.frameBytesMax = hello.limits.fragmentBytes
+    this.#widen()
     this.#reader.place = session.place
     session.attached(received)
     this.#setNow(this.#now)

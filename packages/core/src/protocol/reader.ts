@@ -3,6 +3,7 @@
  * before anything of its payload is kept. It knows the shape of a frame and nothing of what frames mean.
  */
 import { ProtocolError } from './errors.js'
+import type { RecordReader } from './records.js'
 import { CONTENT, FLAG, HEADER_BYTES, KIND, readU32 } from './wire.js'
 
 const EMPTY = new Uint8Array(0)
@@ -74,6 +75,12 @@ export class FrameReader {
   /** Bytes of the present chunk that were not read yet. */
   get unreadBytes(): number {
     return this.#chunk.length - this.#at
+  }
+
+  /** Gives the bytes that were not read to a reader of records. */
+  handOver(records: RecordReader): void {
+    records.feed(this.#chunk.subarray(this.#at), this.#transient)
+    this.discard()
   }
 
   /** Drops the rest of the chunk and whatever was half read. */

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import type { Context } from '../../src/index.js'
 import { FAIL_REASON, KIND } from '../../src/protocol/index.js'
+import { clearTest } from './encryption.js'
 import { MemoryPipe } from './memory.js'
 import { deferred, failure, World, type Deferred } from './world.js'
 
@@ -195,18 +196,18 @@ describe('what the peer reads of it', () => {
     return reasons
   }
 
-  test('a handler that returns after the cancel is FAIL 4', async () => {
+  clearTest('a handler that returns after the cancel is FAIL 4', async () => {
     expect(await cancelledWith((call) => call.resolve('late'))).toEqual([FAIL_REASON.CANCELLED])
   })
 
-  test('a handler that stops with an AbortError after the cancel is FAIL 4', async () => {
+  clearTest('a handler that stops with an AbortError after the cancel is FAIL 4', async () => {
     expect(await cancelledWith((call) => call.reject(abortError()))).toEqual([FAIL_REASON.CANCELLED])
   })
-  test('a handler that fails in another way after the cancel is FAIL 4', async () => {
+  clearTest('a handler that fails in another way after the cancel is FAIL 4', async () => {
     expect(await cancelledWith((call) => call.reject(new TypeError('x')))).toEqual([FAIL_REASON.CANCELLED])
   })
 
-  test('a handler that stops with an AbortError after its time was up is FAIL 5', async () => {
+  clearTest('a handler that stops with an AbortError after its time was up is FAIL 5', async () => {
     const world = new World()
     const { b } = await askedOf(world, (signal) => fired(signal, abortError))
     const reasons = await failReasons(async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { PairlinkError, type Connection, type Transport } from '../../src/index.js'
 import { encodePreamble } from '../../src/protocol/preamble.js'
+import { clearTest } from './encryption.js'
 import { failure, takePipe, World, type Stranger } from './world.js'
 
 const echo = { onQuery: (query: unknown) => query }
@@ -183,7 +184,7 @@ describe('who does not fit', () => {
     await world.end()
   })
 
-  test('oneself is SELF', async () => {
+  clearTest('oneself is SELF', async () => {
     const world = new World()
     const transport = world.address.transport()
     // The first dial is answered by an echo of its own bytes, as a looped address does.
@@ -204,7 +205,7 @@ describe('who does not fit', () => {
     await world.end()
   })
 
-  test('another version or mode at the listener is VERSION_MISMATCH or ENCRYPTION_MISMATCH', async () => {
+  clearTest('another version or mode at the listener is VERSION_MISMATCH or ENCRYPTION_MISMATCH', async () => {
     for (const [at, value, code] of [
       [4, 2, 'VERSION_MISMATCH'],
       [5, 1, 'ENCRYPTION_MISMATCH'],
@@ -226,7 +227,7 @@ describe('who does not fit', () => {
     }
   })
 
-  test('a dialer of another version or mode is refused with the reason, and gets a REFUSE', async () => {
+  clearTest('a dialer of another version or mode is refused with the reason, and gets a REFUSE', async () => {
     for (const [at, value, reason] of [
       [4, 2, 'version'],
       [5, 1, 'mode'],

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Connection, Transport } from '../../src/index.js'
 import { KIND } from '../../src/protocol/wire.js'
+import { clearTest } from './encryption.js'
 import { failure, history, World, type Options } from './world.js'
 
 const echo = { onQuery: (query: unknown) => query }
@@ -185,36 +186,39 @@ describe("at a newcomer's proof", () => {
   const kinds = (written: readonly Uint8Array[]): number[] =>
     written.filter((chunk) => String.fromCharCode(...chunk.subarray(0, 4)) !== 'PLNK').map((chunk) => chunk[0] ?? -1)
 
-  test('a waiting listener that has lost the address never sends WELCOME, closes, and meets anew at once', async () => {
-    const world = new World()
-    const { a, closes, seen } = await listening(world)
-    const c = world.make(echo)
-    const connected = c.connect().catch(() => undefined)
-    // Accepted here, but its first bytes come when the address has changed hands.
-    for (let at = 0; world.address.pipes.length === 0; at++) {
-      expect(at).toBeLessThan(100)
-      await Promise.resolve()
-    }
-    const [, far] = world.pipe
-    far.stalled = true
-    far.written = []
-    await world.clock.settle()
-    expect([a.state, c.state, a.stats().strangers]).toEqual(['meeting', 'meeting', 1])
-    const other = await takePlace(world)
-    far.release()
-    await world.clock.settle()
-    expect(kinds(far.written)).toEqual([KIND.HELLO])
-    expect([closes(), far.isClosed]).toEqual([1, true])
-    expect(seen.filter((entry) => entry.startsWith('paired listener'))).toEqual([])
-    await world.clock.advance(1000)
-    // Whoever was first pairs with the holder.
-    expect(other.state).toBe('paired')
-    expect([a.role, c.role]).toContain('dialer')
-    await world.finish(connected)
-    await world.end()
-  })
+  clearTest(
+    'a waiting listener that has lost the address never sends WELCOME, closes, and meets anew at once',
+    async () => {
+      const world = new World()
+      const { a, closes, seen } = await listening(world)
+      const c = world.make(echo)
+      const connected = c.connect().catch(() => undefined)
+      // Accepted here, but its first bytes come when the address has changed hands.
+      for (let at = 0; world.address.pipes.length === 0; at++) {
+        expect(at).toBeLessThan(100)
+        await Promise.resolve()
+      }
+      const [, far] = world.pipe
+      far.stalled = true
+      far.written = []
+      await world.clock.settle()
+      expect([a.state, c.state, a.stats().strangers]).toEqual(['meeting', 'meeting', 1])
+      const other = await takePlace(world)
+      far.release()
+      await world.clock.settle()
+      expect(kinds(far.written)).toEqual([KIND.HELLO])
+      expect([closes(), far.isClosed]).toEqual([1, true])
+      expect(seen.filter((entry) => entry.startsWith('paired listener'))).toEqual([])
+      await world.clock.advance(1000)
+      // Whoever was first pairs with the holder.
+      expect(other.state).toBe('paired')
+      expect([a.role, c.role]).toContain('dialer')
+      await world.finish(connected)
+      await world.end()
+    },
+  )
 
-  test('a proven newcomer is welcomed while the address is held (the check above can fail)', async () => {
+  clearTest('a proven newcomer is welcomed while the address is held (the check above can fail)', async () => {
     const world = new World()
     await listening(world)
     const c = world.make(echo)
@@ -227,7 +231,7 @@ describe("at a newcomer's proof", () => {
     await world.end()
   })
 
-  test('a paired listener that has lost the address is seen by it too, before its next look', async () => {
+  clearTest('a paired listener that has lost the address is seen by it too, before its next look', async () => {
     const world = new World()
     const { a, closes } = await listening(world, { keepaliveMs: 6000 })
     const b = world.make(echo)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { PairlinkError } from '../../src/index.js'
 import { encodePreamble } from '../../src/protocol/preamble.js'
-import { dialTimes, failure, history, mortal, occupy, World, type Options } from './world.js'
+import { dialTimes, failure, history, mortal, occupy, takePipe, World, type Options } from './world.js'
 
 const echo = { onQuery: (query: unknown) => query }
 const RECONNECT = { maxRetries: 0, delayMs: 1000, growth: 1, jitter: false }
@@ -156,7 +156,8 @@ describe('maxRetries', () => {
       await b.connect()
       life.stop()
       world.pipe[0].destroy()
-      await world.clock.advance(700 * maxRetries - 10)
+      // The first look comes within 100 ms.
+      await world.clock.advance(100 + 700 * maxRetries - 10)
       expect([a.state, a.role]).toEqual(['apart', 'listener'])
       await world.clock.advance(20)
       expect((await a.closed)?.code).toBe('RETRIES_EXHAUSTED')
@@ -166,6 +167,48 @@ describe('maxRetries', () => {
       await world.end()
     },
   )
+
+  test('a listener whose peer looks once and at once is found, however short its pauses are', async () => {
+    const world = new World()
+    const [a, b] = await world.pair({ ...echo, reconnect: { maxRetries: 1, delayMs: 1, jitter: false } })
+    for (let cut = 0; cut < 20; cut++) {
+      world.pipe[0].destroy()
+      await world.clock.advance(200)
+      expect([a.state, b.state]).toEqual(['paired', 'paired'])
+    }
+    await world.end()
+  })
+
+  test('a listener lets one that has come in time finish its handshake', async () => {
+    const world = new World()
+    const life = mortal(world)
+    const a = world.make({ ...echo, reconnect: { ...RECONNECT, maxRetries: 1, delayMs: 500 } })
+    const b = world.make({ ...echo, transport: life.transport })
+    await a.connect({ until: 'started' })
+    await b.connect()
+    life.stop()
+    world.pipe[0].destroy()
+    await world.clock.advance(590)
+    const late = takePipe(world.address.connect())
+    await world.clock.advance(1000)
+    expect(a.state).toBe('apart')
+    await world.clock.advance(5000)
+    expect(late.ended).toBe(true)
+    expect((await a.closed)?.code).toBe('RETRIES_EXHAUSTED')
+    await b.close()
+    await world.end()
+  })
+
+  test('numbers that no sum can reach cost nothing', async () => {
+    for (const reconnect of [{ maxRetries: Number.MAX_SAFE_INTEGER }, { maxRetries: 1e15, delayMs: 1, growth: 1.01 }]) {
+      const world = new World()
+      const [a, b] = await world.pair({ ...echo, reconnect })
+      await world.finish(b.close())
+      await world.clock.advance(1000)
+      expect([a.state, a.role]).toEqual(['apart', 'listener'])
+      await world.end()
+    }
+  })
 
   test('for a survivor that takes the place: the look that made it listener and the waiting both end', async () => {
     const world = new World()
@@ -199,21 +242,27 @@ describe('maxRetries', () => {
     await world.end()
   })
 
-  test("passing trouble ('again', 'taken') does not count, and does not spin", async () => {
-    const world = new World()
-    const { b, times } = await alone(world, { failover: true, reconnect: { ...RECONNECT, maxRetries: 1 } })
-    world.address.onDial = () => 'again'
-    await world.clock.advance(10_000)
-    expect(b.state).toBe('apart')
-    expect(times.length).toBeLessThan(300)
-    world.address.onDial = undefined
-    world.address.onListen = () => Promise.resolve('taken')
-    await world.clock.advance(10_000)
-    expect(b.state).toBe('apart')
-    expect(times.length).toBeLessThan(600)
-    world.address.onListen = undefined
-    await world.end()
-  })
+  test.each(['again', 'full', 'taken'] as const)(
+    "trouble that passes ('%s') counts as one look for each second that it lasts, and does not spin",
+    async (trouble) => {
+      const world = new World()
+      const { b, times } = await alone(world, {
+        failover: true,
+        reconnect: { ...RECONNECT, maxRetries: 2, delayMs: 500 },
+      })
+      const seen = history(b)
+      if (trouble === 'taken') world.address.onListen = () => Promise.resolve('taken')
+      else world.address.onDial = () => trouble
+      await world.clock.advance(1000)
+      expect([b.state, seen]).toEqual(['apart', []])
+      await world.clock.advance(1000)
+      expect([b.state, seen]).toEqual(['apart', ['apart PEER_LOST']])
+      await world.clock.advance(1000)
+      expect((await b.closed)?.code).toBe('RETRIES_EXHAUSTED')
+      expect(times.length).toBeLessThan(120)
+      await world.end()
+    },
+  )
 })
 
 describe('reconnect: false', () => {
@@ -371,7 +420,10 @@ describe.each(TABLE)('%s at the address', (_, put, first, later, code) => {
 })
 
 describe("an address of reach 'network' without encryption", () => {
-  const far = (world: World): Options => ({ transport: { ...world.address.transport(), reach: 'network' } })
+  const far = (world: World): Options => ({
+    transport: { ...world.address.transport(), reach: 'network' },
+    encryption: undefined,
+  })
 
   test('ends the first connect with NOT_LOCAL, each time, and nothing is dialled', async () => {
     const world = new World()

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { Connection } from '../../src/index.js'
+import { encryptionInUse } from './encryption.js'
 import { MemoryAddress } from './memory.js'
 
 test('two connections of the same program pair, ask each other and end', async () => {
@@ -8,6 +9,7 @@ test('two connections of the same program pair, ask each other and end', async (
     new Connection({
       transport: address.transport(),
       secret: 's',
+      ...encryptionInUse(),
       onQuery: (q) => (q === 'hello' ? 'world' : q),
       logger: {
         error: (...a) => {

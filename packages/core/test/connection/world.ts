@@ -6,6 +6,7 @@ import { Connection } from '../../src/index.js'
 import { systemEnvironment } from '../../src/connection/environment.js'
 import { randomId, type Random } from '../../src/connection/random.js'
 import { VirtualClock } from './clock.js'
+import { encryptionInUse } from './encryption.js'
 import { MemoryAddress, type MemoryPipe } from './memory.js'
 
 export interface LogEntry {
@@ -45,7 +46,13 @@ export class World {
       this.logs.push({ level, fields, message })
     }
     const logger = { error: log('error'), warn: log('warn'), info: log('info'), debug: log('debug') }
-    const complete = { transport: this.address.transport(), secret: 'a secret', logger, ...options }
+    const complete = {
+      transport: this.address.transport(),
+      secret: 'a secret',
+      logger,
+      ...encryptionInUse(),
+      ...options,
+    }
     const connection = new Connection<AnyApi>(complete, this.environment())
     this.connections.push(connection)
     return connection

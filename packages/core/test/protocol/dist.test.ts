@@ -286,7 +286,7 @@ function converse(api: typeof Protocol): unknown {
       about: new Uint8Array(0),
       cipherName: '',
     }
-    return new api.Link({ hello, mode: 'proof', key, hash, utf8, silenceMs: 20_000, handshakeTimeoutMs: 5000, now: 0 })
+    return new api.Link({ hello, key, hash, utf8, silenceMs: 20_000, handshakeTimeoutMs: 5000, now: 0 })
   }
   const [dialer, listener] = [linkOf('dialer'), linkOf('listener')]
   const sessionWith = (hello: Protocol.Hello): Protocol.Session =>

@@ -44,7 +44,6 @@ export function linkOf(
 ): Link {
   return new Link({
     hello: helloOf(side, hello),
-    mode: 'proof',
     key: proofKey(utf8.encode(secret), hash, utf8),
     hash,
     utf8,

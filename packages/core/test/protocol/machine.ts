@@ -21,6 +21,7 @@ import {
   type ProtocolEvent,
   type Side,
 } from '../../src/protocol/index.js'
+import { encryptionInUse } from '../connection/encryption.js'
 
 /** A generator of fractions that repeats itself from the same seed (mulberry32). */
 export function seeded(seed: number): () => number {
@@ -61,9 +62,14 @@ export class Machine {
     return Array.from({ length: 32 }, () => Math.floor(this.#random() * 16).toString(16)).join('')
   }
 
+  #bytes(count: number): Uint8Array {
+    return Uint8Array.from({ length: count }, () => Math.floor(this.#random() * 256))
+  }
+
   /** A new link, on which nothing has been said; what the one before had not delivered is lost with it. */
   begin(side: Side, now: number): Link {
     const { session, limits } = this
+    const { encryption } = encryptionInUse()
     const claim =
       side === 'listener'
         ? NO_CLAIM
@@ -79,15 +85,16 @@ export class Machine {
         side,
         instance: this.instance,
         process: this.instance,
-        nonce: Uint8Array.from({ length: 32 }, () => Math.floor(this.#random() * 256)),
+        nonce: this.#bytes(32),
         features: 0,
         keepaliveMs: 2500,
         limits,
         claim,
         about: new Uint8Array(0),
-        cipherName: '',
+        cipherName: encryption?.mode === 'custom' ? encryption.cipherName : '',
       },
-      mode: 'proof',
+      encryption,
+      ephemeral: this.#bytes(32),
       key,
       hash,
       utf8,
