@@ -3,4 +3,8 @@ import { bin, runAndExit, setUp } from './setup.mjs'
 
 setUp('nothing')
 process.env.UPDATE_VECTORS = '1'
-runAndExit(bin('vitest'), ['run', 'packages/core/test/protocol/vectors.test.ts'])
+runAndExit(bin('vitest'), [
+  'run',
+  'packages/core/test/protocol/vectors.test.ts',
+  'packages/crypto/test/link-vectors.test.ts',
+])

@@ -295,8 +295,9 @@ export function encodeRefusal(refusal: Refusal, utf8: Utf8): Uint8Array {
 export function decodeRefusal(body: Uint8Array, utf8: Utf8): Refusal {
   const reader = new Reader(body, '5.5')
   const reasonByte = reader.u8()
-  const reason = (Object.keys(REFUSE_REASON) as RefuseReason[]).find((name) => REFUSE_REASON[name] === reasonByte)
-  if (reason === undefined) return reader.fail(`Unknown reason ${reasonByte} in a REFUSE`)
+  // A later version may have more reasons, and its text says which.
+  const reason =
+    (Object.keys(REFUSE_REASON) as RefuseReason[]).find((name) => REFUSE_REASON[name] === reasonByte) ?? 'protocol'
   const refusal: Refusal = {
     reason,
     version: reader.u8(),
