@@ -1,5 +1,7 @@
 /** Every example runs, and says that what it asserts holds. The code on the documentation site is these files. */
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, it } from 'vitest'
@@ -7,39 +9,67 @@ import { folder, Peer, program, repository } from './processes.js'
 
 const examples = join(repository, 'examples')
 
-/** How each is run: by how many processes of the same file, with or without a key file, and what each must print at the end. */
-const RUNS: Record<string, { processes: 1 | 2; prints?: string; hasKeyFile?: true }> = {
+interface Run {
+  /** How many processes of the same file. */
+  readonly processes: 1 | 2
+  /** What each must print at the end. */
+  readonly prints?: string
+  /** What each is called with, where not with the address alone. */
+  readonly args?: (address: string) => Promise<string[]> | string[]
+}
+
+const withKeyFile = (address: string): string[] => [address, join(folder(), 'key')]
+
+/** At a port, with a fresh certificate. */
+async function withCertificate(): Promise<string[]> {
+  const made = folder()
+  const files = [join(made, 'app.pem'), join(made, 'app.key')]
+  await new Peer(join(examples, 'certificate.mjs'), files).endsWell()
+  return [String(await freePort()), ...files]
+}
+
+const RUNS: Record<string, Run> = {
   'apart.mjs': { processes: 1, prints: 'done' },
   'cancel.mjs': { processes: 2, prints: 'done' },
-  'encrypted.mjs': { processes: 2, prints: 'world', hasKeyFile: true },
+  'encrypted.mjs': { processes: 2, prints: 'world', args: withKeyFile },
   'errors.mjs': { processes: 1, prints: 'done' },
   'named-calls.mjs': { processes: 2, prints: 'done' },
   'notifications.mjs': { processes: 2, prints: 'done' },
-  'own-cipher.mjs': { processes: 2, prints: 'world', hasKeyFile: true },
+  'own-cipher.mjs': { processes: 2, prints: 'world', args: withKeyFile },
   'own-loop.mjs': { processes: 1, prints: 'done' },
   'own-transport.mjs': { processes: 1, prints: 'done' },
+  'tls.mjs': { processes: 2, prints: 'world', args: withCertificate },
   'typed-calls.mts': { processes: 2, prints: '3 1.0.0' },
 }
-/** Run by another test, or by the demonstration. */
-const RUN_ELSEWHERE = ['peer.mjs']
+/** Run by another test, or for another example. */
+const RUN_ELSEWHERE = ['certificate.mjs', 'peer.mjs']
 
 it('knows every example', () => {
   const files = readdirSync(examples).filter((name) => /\.m[jt]s$/.test(name))
   expect(files.sort()).toEqual([...Object.keys(RUNS), ...RUN_ELSEWHERE].sort())
 })
 
-it.each(Object.entries(RUNS))('%s', async (name, { processes, prints, hasKeyFile }) => {
+it.each(Object.entries(RUNS))('%s', async (name, { processes, prints, args }) => {
   const path = join(examples, name)
   const file = name.endsWith('.mts') ? program(name.replace('.mts', '.mjs'), compiled(path)) : path
   const address = `${name.replace(/\..*/, '')}-${process.pid}`
-  const args = hasKeyFile === undefined ? [address] : [address, join(folder(), 'key')]
-  const peers = Array.from({ length: processes }, () => new Peer(file, args, name))
+  const given = args === undefined ? [address] : await args(address)
+  const peers = Array.from({ length: processes }, () => new Peer(file, given, name))
   await Promise.all(peers.map((peer) => peer.endsWell(20_000)))
   for (const peer of peers) {
     expect(peer.stderr).toBe('')
     if (prints !== undefined) expect(peer.lines.at(-1)).toBe(prints)
   }
 })
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
 
 /** The example as JavaScript. @throws Error for what TypeScript finds wrong with it */
 function compiled(path: string): string {

@@ -20,8 +20,7 @@ if (options !== undefined) {
   if (!options.isBuilt) setUp('packages')
   const { targetsOf } = await import('../e2e/fuzz/targets.mjs')
   const { naiveCipher } = await import('../e2e/fuzz/ciphers.mjs')
-  // By its place: the end-to-end tests do not depend on it.
-  const { aes256gcm } = await import(String(new URL('../packages/crypto/dist/esm/index.js', import.meta.url)))
+  const { aes256gcm } = await import('@pairlink/crypto')
   const all = targetsOf([undefined, naiveCipher, aes256gcm(new Uint8Array(32).fill(1))])
   const targets = options.names.length === 0 ? all : all.filter(({ name }) => options.names.includes(name))
   if (options.isListing) for (const { name } of all) console.log(name)

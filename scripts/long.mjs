@@ -39,6 +39,11 @@ const parts = [
     shows: `two supervised processes killed and stopped for ten minutes, over ${address}`,
     command: [join(root, 'scripts', 'chaos.mjs'), '--minutes', '10', '--address', address],
   })),
+  {
+    name: 'fuzz',
+    shows: 'ten minutes of bytes that no honest peer sends',
+    command: [join(root, 'scripts', 'fuzz.mjs'), '--minutes', '10', '--built'],
+  },
 ]
 
 const { values: options } = parseArgs({

@@ -55,7 +55,11 @@ async function outcome(work: Promise<object | string>): Promise<string> {
 switch (order.do) {
   case 'lock':
     keepRunning()
-    tell(kindOf(await tryLock(order.path, order.locking).then((lock) => (typeof lock === 'string' ? lock : { close: lock }))))
+    tell(
+      kindOf(
+        await tryLock(order.path, order.locking).then((lock) => (typeof lock === 'string' ? lock : { close: lock })),
+      ),
+    )
     break
   case 'listen':
     keepRunning()

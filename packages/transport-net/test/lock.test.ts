@@ -241,7 +241,9 @@ describe.skipIf(!isLinux)('two ways of locking for one address', () => {
     for (let round = 0; round < 20; round++) {
       const path = freshPath()
       const locks = await Promise.allSettled([tryLock(path, 'flock'), tryLock(path, 'abstract')])
-      const got = locks.flatMap((lock) => (lock.status === 'fulfilled' && typeof lock.value !== 'string' ? [lock.value] : []))
+      const got = locks.flatMap((lock) =>
+        lock.status === 'fulfilled' && typeof lock.value !== 'string' ? [lock.value] : [],
+      )
       for (const lock of got) lock.release()
       expect(got).toHaveLength(1)
     }

@@ -28,7 +28,26 @@ export class Assemblies {
     this.#reassemblyBytesMax = limits.reassemblyBytesMax
   }
 
-  /** @throws ProtocolError for a total, or a sum of totals, over the limits that were announced */
+  /**
+   * Whether a message may be opened; a frame that breaks a rule must leave nothing behind, so this comes before all else.
+   * @param freedBytes the total of an open message that this one replaces
+   * @throws ProtocolError for a total, or a sum of totals, over the limits that were announced
+   */
+  check(content: number, totalBytes: number, partBytes: number, freedBytes = 0): void {
+    if (content === CONTENT.NONE) throw new ProtocolError('3.4', 'A message in fragments without content')
+    if (totalBytes > this.#messageBytesMax) {
+      throw new ProtocolError('6.3', `A message of ${totalBytes} bytes; the limit is ${this.#messageBytesMax}`)
+    }
+    const openBytes = this.openBytes - freedBytes + totalBytes
+    if (openBytes > this.#reassemblyBytesMax) {
+      throw new ProtocolError('6.3', `${openBytes} bytes in open messages; the limit is ${this.#reassemblyBytesMax}`)
+    }
+    if (partBytes === 0 || partBytes >= totalBytes) {
+      throw new ProtocolError('6.3', `A first fragment with ${partBytes} of ${totalBytes} bytes`)
+    }
+  }
+
+  /** Opens a message that was checked. */
   open<Fixed>(
     fixed: Fixed,
     id: number,
@@ -37,19 +56,6 @@ export class Assemblies {
     part: Uint8Array,
     wanted: boolean,
   ): Assembly<Fixed> {
-    if (content === CONTENT.NONE) throw new ProtocolError('3.4', 'A message in fragments without content')
-    if (totalBytes > this.#messageBytesMax) {
-      throw new ProtocolError('6.3', `A message of ${totalBytes} bytes; the limit is ${this.#messageBytesMax}`)
-    }
-    if (this.openBytes + totalBytes > this.#reassemblyBytesMax) {
-      throw new ProtocolError(
-        '6.3',
-        `${this.openBytes + totalBytes} bytes in open messages; the limit is ${this.#reassemblyBytesMax}`,
-      )
-    }
-    if (part.length === 0 || part.length >= totalBytes) {
-      throw new ProtocolError('6.3', `A first fragment with ${part.length} of ${totalBytes} bytes`)
-    }
     this.openBytes += totalBytes
     const bytes = wanted ? new Uint8Array(totalBytes) : undefined
     bytes?.set(part)
@@ -72,10 +78,11 @@ export class Assemblies {
   /** A further fragment is whole. True when it was the last. */
   added(assembly: Assembly<unknown>, content: number, lengthBytes: number, more: boolean): boolean {
     if (content !== assembly.content) throw new ProtocolError('6.3', 'A fragment of another content than the first')
-    assembly.filledBytes += lengthBytes
-    if (more === (assembly.filledBytes === assembly.totalBytes)) {
-      throw new ProtocolError('6.3', `The message ends after ${assembly.filledBytes} of ${assembly.totalBytes} bytes`)
+    const filledBytes = assembly.filledBytes + lengthBytes
+    if (more === (filledBytes === assembly.totalBytes)) {
+      throw new ProtocolError('6.3', `The message ends after ${filledBytes} of ${assembly.totalBytes} bytes`)
     }
+    assembly.filledBytes = filledBytes
     if (more) return false
     this.close(assembly)
     return true

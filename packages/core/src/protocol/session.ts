@@ -415,10 +415,11 @@ export class Session implements HeldSession {
     const contentAt = at + 5 + methodBytes
     if (contentAt > reader.end) throw new ProtocolError('6.1', 'A QUERY shorter than its method')
     const method = methodBytes === 0 ? '' : this.#readMethod(reader.bytes, at + 5, contentAt)
+    const total = flags === 0 ? 0 : readU64(reader.bytes, reader.start)
     if (flags === 0) this.#checkWhole(content, reader.end - contentAt)
+    else this.#assemblies.check(content, total, reader.end - contentAt)
     this.#answering.arriving(id)
     if (flags !== 0) {
-      const total = readU64(reader.bytes, reader.start)
       this.#queryParts[slot] = this.#assemblies.open(
         { method, remaining },
         id,
@@ -458,7 +459,12 @@ export class Session implements HeldSession {
       this.#checkWhole(content, reader.lengthBytes)
       bytes = reader.keep(reader.start)
     } else if ((flags & FLAG.FIRST) !== 0) {
-      this.#openAnswer(slot, reader, undefined, reader.start + 8)
+      if (this.#answerParts[slot] !== undefined)
+        throw new ProtocolError('6.3', 'A first fragment among those of an answer')
+      if (reader.lengthBytes < 8) throw new ProtocolError('6.3', 'A first fragment shorter than its fields')
+      const total = readU64(reader.bytes, reader.start)
+      this.#assemblies.check(content, total, reader.lengthBytes - 8)
+      this.#openAnswer(slot, reader, undefined, total, reader.start + 8)
       return undefined
     } else {
       const part = this.#answerPart(slot)
@@ -485,18 +491,20 @@ export class Session implements HeldSession {
     let bytes: Uint8Array
     if (flags === 0 || (flags & FLAG.FIRST) !== 0) {
       const begun = this.#answerParts[slot]
+      const read = this.#readFail(reader, flags === 0 ? reader.start : reader.start + 8)
+      fixed = read.fixed
+      const total = flags === 0 ? 0 : readU64(reader.bytes, reader.start)
+      if (flags === 0) this.#checkWhole(content, reader.end - read.contentAt)
+      else this.#assemblies.check(content, total, reader.end - read.contentAt, begun?.totalBytes)
       if (begun !== undefined) {
         // A FAIL instead of the rest of an answer.
         this.#assemblies.close(begun)
         this.#answerParts[slot] = undefined
       }
-      const read = this.#readFail(reader, flags === 0 ? reader.start : reader.start + 8)
-      fixed = read.fixed
       if (flags !== 0) {
-        this.#openAnswer(slot, reader, fixed, read.contentAt)
+        this.#openAnswer(slot, reader, fixed, total, read.contentAt)
         return undefined
       }
-      this.#checkWhole(content, reader.end - read.contentAt)
       bytes = reader.keep(read.contentAt)
     } else {
       const part = this.#answerPart(slot)
@@ -533,6 +541,7 @@ export class Session implements HeldSession {
       method = methodBytes === 0 ? '' : this.#readMethod(reader.bytes, at + 1, contentAt)
       if (flags !== 0) {
         const total = readU64(reader.bytes, reader.start)
+        this.#assemblies.check(content, total, reader.end - contentAt)
         this.#admitNotify(total + methodBytes + NOTIFY_COST_BYTES)
         this.#notifyPart = this.#assemblies.open(method, reader.id, content, total, reader.keep(contentAt), true)
         return undefined
@@ -579,20 +588,10 @@ export class Session implements HeldSession {
     while (this.#backlog.remove((query) => !this.#answering.waits(query.id)) !== undefined);
   }
 
-  #openAnswer(slot: number, reader: FrameReader, fixed: FailFixed | undefined, contentAt: number): void {
-    if (this.#answerParts[slot] !== undefined)
-      throw new ProtocolError('6.3', 'A first fragment among those of an answer')
-    if (contentAt > reader.end) throw new ProtocolError('6.3', 'A first fragment shorter than its fields')
+  #openAnswer(slot: number, reader: FrameReader, fixed: FailFixed | undefined, total: number, contentAt: number): void {
+    const { id, content } = reader
     const wanted = !this.#asking.isAbandoned(slot)
-    const total = readU64(reader.bytes, reader.start)
-    this.#answerParts[slot] = this.#assemblies.open(
-      fixed,
-      reader.id,
-      reader.content,
-      total,
-      reader.keep(contentAt),
-      wanted,
-    )
+    this.#answerParts[slot] = this.#assemblies.open(fixed, id, content, total, reader.keep(contentAt), wanted)
   }
 
   #readFail(reader: FrameReader, at: number): { fixed: FailFixed; contentAt: number } {

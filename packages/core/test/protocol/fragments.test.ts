@@ -15,7 +15,7 @@ import {
   type ProtocolEvent,
   type Session,
 } from '../../src/protocol/index.js'
-import { feed, frame, FRESH, FRESH_WELCOME, join, linkOf, polled, sessionOf, written } from './links.js'
+import { feed, frame, FRESH, FRESH_WELCOME, join, linkOf, opened, polled, sessionOf, written } from './links.js'
 
 const NOTHING = new Uint8Array(0)
 const FRAGMENT = 4096
@@ -633,5 +633,20 @@ describe('the bytes of a message', () => {
     const delivery = a.session.abandon(slot, 0)
     const arrived = send(a, b).length > 0
     expect({ delivery, arrived }).not.toEqual({ delivery: 'not-sent', arrived: true })
+  })
+})
+
+describe('a first fragment that breaks a rule', () => {
+  const TOTAL = Uint8Array.of(0, 0, 0, 2, 0, 0, 0, 0)
+  it.each([
+    ['NOTIFY', KIND.NOTIFY, 1, join(TOTAL, Uint8Array.of(0, 1, 2))],
+    ['QUERY', KIND.QUERY, 0x10005, join(TOTAL, Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0, 1, 2))],
+  ])('%s: leaves nothing behind in the session', (_, kind, id, payload) => {
+    const { listener, answering } = opened()
+    const before = answering.stats()
+    const events = feed(listener, frame(kind, payload, { flags: FIRST, content: CONTENT.BYTES, id }))
+    expect(events.at(-1)).toMatchObject({ type: 'ended', end: { by: 'violation', error: { section: '6.3' } } })
+    expect(answering.stats()).toEqual(before)
+    expect(answering.idle).toBe(true)
   })
 })
