@@ -1,13 +1,16 @@
 /** Where one row happens: its own address, its processes, and their end. It knows no faults. */
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { generateCertificate } from '@pairlink/transport-tls'
 import { folder, Peer, repository, type Report } from '../processes.js'
 import type { Told } from '../pair.js'
 
 export type TransportName = 'unix' | 'tcp'
+/** What protects the link: the proof alone, `aes256gcm`, or TLS below it. */
+export type Shield = 'open' | 'sealed' | 'tls'
 /** Whom the fault strikes, or in whose place a stranger stands. */
 export type Role = 'listener' | 'dialer'
-export type Place = { readonly path: string } | { readonly port: number }
+export type Place = ({ readonly path: string } | { readonly port: number }) & { readonly shield?: Shield }
 
 export const SECRET = 'super-secret'
 export const KEEPALIVE_MS = 200
@@ -26,6 +29,17 @@ const PATIENCE_MS = 15_000
 
 export type Answer = Report & { readonly error?: Told }
 
+/** Where the certificate of all rows lies, once `makeCertificate` has run. */
+const certificate = (): { certFile: string; keyFile: string } => {
+  certificateFolder ??= folder()
+  return { certFile: join(certificateFolder, 'cert.pem'), keyFile: join(certificateFolder, 'key.pem') }
+}
+let certificateFolder: string | undefined
+
+export function makeCertificate(): Promise<void> {
+  return generateCertificate(certificate())
+}
+
 /** A process that is not waited for in vain once it has ended. */
 class MortalPeer extends Peer {
   override next(matches: string | ((report: Report) => boolean)): Promise<Report> {
@@ -42,7 +56,7 @@ export class FaultPeer extends MortalPeer {
   #id = 0
 
   constructor(place: Place, label: string, options: Record<string, unknown>, secret: string) {
-    const plan = { place, secret, options: { ...OPTIONS, ...options } }
+    const plan = { place, secret, options: { ...OPTIONS, ...options }, certificate: certificate() }
     super(join(repository, 'e2e/peers/fault-pair.mjs'), [JSON.stringify(plan)], label)
   }
 
@@ -76,23 +90,26 @@ export class FaultPeer extends MortalPeer {
 /** A process of the file `peers/fault-raw.mjs`. */
 export class RawPeer extends MortalPeer {
   constructor(place: Place, side: Role, mischief: string) {
-    const plan = { place, side, mischief, secret: SECRET }
+    const plan = { place, side, mischief, secret: SECRET, certificate: certificate() }
     super(join(repository, 'e2e/peers/fault-raw.mjs'), [JSON.stringify(plan)], `${mischief} as ${side}`)
   }
 }
 
 export class World {
   readonly transport: TransportName
+  readonly shield: Shield
   readonly place: Place
   readonly #peers: Peer[] = []
 
-  private constructor(transport: TransportName, place: Place) {
+  private constructor(transport: TransportName, shield: Shield, place: Place) {
     this.transport = transport
+    this.shield = shield
     this.place = place
   }
 
-  static async of(transport: TransportName): Promise<World> {
-    return new World(transport, transport === 'unix' ? { path: join(folder(), 's') } : { port: await unusedPort() })
+  static async of(transport: TransportName, shield: Shield): Promise<World> {
+    const where = transport === 'unix' ? { path: join(folder(), 's') } : { port: await unusedPort() }
+    return new World(transport, shield, { ...where, shield })
   }
 
   /** The path of a place that has one. */

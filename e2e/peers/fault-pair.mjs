@@ -3,10 +3,16 @@
 import { createInterface } from 'node:readline'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Connection } from '@pairlink/core'
+import { aes256gcm } from '@pairlink/crypto'
 import { tcp, unix } from '@pairlink/transport-net'
+import { tls } from '@pairlink/transport-tls'
 
-const { place, secret, options } = JSON.parse(process.argv[2])
+const { place, secret, options, certificate } = JSON.parse(process.argv[2])
 const STUCK_MS = 100
+function transportAt({ shield, path, port }) {
+  if (shield === 'tls') return tls(path === undefined ? { port } : { path }, certificate)
+  return path === undefined ? tcp({ port }) : unix(path)
+}
 const report = (line) => process.stdout.write(JSON.stringify({ at: Date.now(), ...line }) + '\n')
 const told = (error) =>
   error && { name: error.name, code: error.code, message: error.message, delivery: error.delivery }
@@ -15,8 +21,9 @@ const told = (error) =>
 let connection
 try {
   connection = new Connection({
-    transport: 'path' in place ? unix(place.path) : tcp({ port: place.port }),
+    transport: transportAt(place),
     secret,
+    encryption: place.shield === 'sealed' ? aes256gcm(new Uint8Array(32).fill(7)) : undefined,
     logger: {
       error: (fields, message) => report({ event: 'log', message, fields: String(fields.error ?? fields.code) }),
     },

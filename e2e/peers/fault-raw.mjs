@@ -2,19 +2,25 @@
 // dialer it dials it once. Those that speak the protocol do so by the protocol's own machines, and do their mischief when a
 // line comes on standard input; the others at once.
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer, get } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { completeLimits, CONTENT, idFromBytes, judgeClaim, judgeWelcome } from '@pairlink/core/protocol'
 import { KIND, Link, NO_CLAIM, NO_ID, proofKey, Session } from '@pairlink/core/protocol'
+import { aes256gcm } from '@pairlink/crypto'
 import { hash, utf8 } from './fault-primitives.mjs'
 
-const { place, side, mischief, secret } = JSON.parse(process.argv[2])
+const { place, side, mischief, secret, certificate } = JSON.parse(process.argv[2])
 const report = (line) => process.stdout.write(JSON.stringify({ at: Date.now(), ...line }) + '\n')
 const address = 'path' in place ? { path: place.path } : { port: place.port, host: '127.0.0.1' }
 const DRIP_MS = 20
 const PING_MS = 100
 const HUGE_BYTES = 1_000_000
+/** What a listener behind TLS says first. */
+const ACCEPTED = Uint8Array.of(1)
+const SPEAKING = new Set(['drip', 'half a frame', 'half a message', 'stop reading', 'stop reading, go on asking'])
 /** Of a drip: what was said and not written yet. */
 const waiting = []
 
@@ -37,9 +43,36 @@ const MISCHIEFS = {
     }),
 }
 
+/** Those that speak pairlink do so behind what protects it; the others know of no protection. */
+const isBehindTls = place.shield === 'tls' && SPEAKING.has(mischief)
 if (mischief === 'HTTP') http()
-else if (side === 'dialer') begin(connect(address))
-else createServer(begin).listen(address, () => report({ event: 'ready' }))
+else if (side === 'dialer') dial()
+else listen()
+
+function dial() {
+  if (isBehindTls) connectTls({ ...tlsOptions(), ...address }).once('data', believed)
+  else begin(connect(address))
+}
+
+function listen() {
+  const server = isBehindTls
+    ? createTlsServer(tlsOptions(), (socket) => {
+        socket.write(ACCEPTED)
+        begin(socket)
+      })
+    : createServer(begin)
+  server.listen(address, () => report({ event: 'ready' }))
+}
+
+/** The listener's verdict is the first byte; pairlink's follow when we have spoken. */
+function believed() {
+  begin(this)
+}
+
+function tlsOptions() {
+  const [cert, key] = [readFileSync(certificate.certFile), readFileSync(certificate.keyFile)]
+  return { cert, key, ca: cert, ALPNProtocols: ['pairlink/1'], requestCert: true, rejectUnauthorized: false }
+}
 
 function begin(socket) {
   report({ event: 'link' })
@@ -77,6 +110,8 @@ function speak(socket, write = (data) => socket.write(data), act = () => {}) {
       cipherName: '',
     },
     key: proofKey(utf8.encode(secret), hash, utf8),
+    encryption: place.shield === 'sealed' ? aes256gcm(new Uint8Array(32).fill(7)) : undefined,
+    ephemeral: randomBytes(32),
     hash,
     utf8,
     silenceMs: 60_000,
