@@ -128,7 +128,15 @@ describe('the API page', () => {
 })
 
 it('links to codes of errors that exist', () => {
-  for (const name of ['api.md', 'encryption.md', 'meeting.md', 'own-cipher.md', 'start.md', 'transports.md']) {
+  for (const name of [
+    'api.md',
+    'encryption.md',
+    'meeting.md',
+    'own-cipher.md',
+    'start.md',
+    'tls.md',
+    'transports.md',
+  ]) {
     const text = readFileSync(join(repository, 'apps/docs', name), 'utf8')
     for (const [, code] of text.matchAll(/errors#(\w+)/g)) expect(Object.keys(ERRORS)).toContain(code)
   }

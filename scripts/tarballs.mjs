@@ -13,6 +13,28 @@ const work = mkdtempSync(join(tmpdir(), 'pairlink-tarballs-'))
 const env = { ...process.env, npm_config_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false' }
 let count = 0
 
+const BROWSER_CORE = "import { Connection } from '@pairlink/core'\nglobalThis.pairlink = Connection\n"
+const BROWSER_CRYPTO = `
+  import { Connection } from '@pairlink/core'
+  import { aes256gcm, custom, generateKey, loadKey } from '@pairlink/crypto'
+  globalThis.pairlink = Connection
+  const key = loadKey(generateKey())
+  const [dialer, listener] = ['dialer', 'listener'].map((side, at) =>
+    aes256gcm(key).begin(side, new Uint8Array(32), new Uint8Array(3), new Uint8Array(32).fill(at + 1)),
+  )
+  listener.read(dialer.write(new Uint8Array(10)))
+  dialer.read(listener.write(new Uint8Array(20)))
+  const [record] = [dialer.finish().sealer.seal([new TextEncoder().encode('over the wire')])]
+  const opened = listener.finish().opener.open(new Uint8Array(record.flatMap((piece) => [...piece])))
+  let refused = ''
+  try {
+    loadKey('./a.key')
+  } catch (error) {
+    refused = error.name
+  }
+  globalThis.told = [new TextDecoder().decode(opened), refused, typeof custom].join()
+`
+
 try {
   const tarballs = pack()
   const app = install('app', { type: 'module' }, tarballs)
@@ -25,7 +47,12 @@ try {
   await check('TypeScript, as CommonJS', () => typeScript('ts-cjs', { type: 'commonjs' }, tarballs))
   await check('both entries of core share one Link, in both formats', () => sharedClasses(app))
   await check('Jest', () => jest(tarballs))
-  await check('a Vite build of core for browsers, without Node.js code', () => vite(app))
+  await check('a Vite build of core for browsers, without Node.js code', () => vite(app, 'core', BROWSER_CORE))
+  await check('a Vite build of core and crypto for browsers, without Node.js code, which works', () =>
+    vite(app, 'crypto', BROWSER_CRYPTO),
+  )
+  await check('core and transport-net come alone', () => alone(tarballs))
+  await check('encryption and TLS, as ES module and by require', () => encrypted(app))
   console.log(`${count} uses of the packed packages work.`)
 } catch (error) {
   console.error(error)
@@ -135,10 +162,13 @@ async function typeScript(name, manifest, tarballs) {
     import { Connection, isPairlinkError, type ConnectionOptions } from '@pairlink/core'
     import { Link } from '@pairlink/core/protocol'
     import { local, unix } from '@pairlink/transport-net'
+    import { aes256gcm, generateKey } from '@pairlink/crypto'
+    import { tls, type TlsFiles } from '@pairlink/transport-tls'
     interface Api { add(input: { a: number; b: number }): number; now(): string }
     const options: ConnectionOptions<Api> = {
       transport: local('tarball-${name}-${process.pid}'),
       secret: 's',
+      encryption: aes256gcm(new Uint8Array(32)),
       handlers: { add: ({ a, b }) => a + b, now: () => 'now' },
     }
     const connection = new Connection<Api>(options)
@@ -146,7 +176,9 @@ async function typeScript(name, manifest, tarballs) {
       await connection.connect()
       const sum: number = await connection.call('add', { a: 1, b: 2 })
       const now: string = await connection.call('now')
-      console.log(sum, now, typeof Link, unix('/x').reach, isPairlinkError(undefined))
+      const files: TlsFiles = { certFile: './cert.pem', keyFile: './key.pem' }
+      const told = [unix('/x').reach, tls({ port: 1 }, files).encrypted, generateKey().length]
+      console.log(sum, now, typeof Link, ...told, isPairlinkError(undefined))
       await connection.close()
     }
     void main()
@@ -154,7 +186,7 @@ async function typeScript(name, manifest, tarballs) {
   writeFileSync(join(folder, 'peer.ts'), program)
   execFileSync(bin('tsc'), ['-p', '.'], { cwd: folder, stdio: 'pipe' })
   const results = await Promise.all([run(folder, 'out/peer.js'), run(folder, 'out/peer.js')])
-  for (const result of results) assert.deepEqual(result, { code: 0, output: '3 now function user false\n' })
+  for (const result of results) assert.deepEqual(result, { code: 0, output: '3 now function user true 32 false\n' })
 }
 
 /** @param {string} folder */
@@ -206,13 +238,66 @@ function jest(tarballs) {
   )
 }
 
+/** Nobody who does not encrypt gets code that does. @param {string[]} tarballs */
+function alone(tarballs) {
+  const wanted = tarballs.filter((path) => /pairlink-(core|transport-net)-/.test(path))
+  assert.equal(wanted.length, 2)
+  const folder = join(work, 'alone')
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'alone', version: '0.0.0', private: true }))
+  execFileSync('npm', ['install', '--offline', '--loglevel=error', ...wanted], { cwd: folder, env, stdio: 'pipe' })
+  assert.deepEqual(readdirSync(join(folder, 'node_modules', '@pairlink')).sort(), ['core', 'transport-net'])
+}
+
 /** @param {string} folder */
-function vite(folder) {
+async function encrypted(folder) {
+  const body = `
+    const files = { certFile: './cert.pem', keyFile: './key.pem' }
+    async function main() {
+      saveKey('./pair.key', generateKey(), { overwrite: true })
+      await generateCertificate({ ...files, overwrite: true })
+      const make = () =>
+        new Connection({
+          transport: tls({ path: './tarball.sock' }, files),
+          secret: 's',
+          encryption: aes256gcm(loadKey('./pair.key')),
+          onQuery: (query) => query,
+          logger: { error() {} },
+        })
+      const [a, b] = [make(), make()]
+      await Promise.all([a.connect(), b.connect()])
+      console.log(await a.query('hello'))
+      await Promise.all([a.close(), b.close()])
+    }
+    void main()
+  `
+  const imports = [
+    ['{ Connection }', '@pairlink/core'],
+    ['{ aes256gcm, generateKey, loadKey, saveKey }', '@pairlink/crypto'],
+    ['{ generateCertificate, tls }', '@pairlink/transport-tls'],
+  ]
+  const asModule = imports.map(([names, from]) => `import ${names} from '${from}'`)
+  const asScript = imports.map(([names, from]) => `const ${names} = require('${from}')`)
+  for (const [file, head] of /** @type {const} */ ([
+    ['encrypted.mjs', asModule],
+    ['encrypted.cjs', asScript],
+  ])) {
+    writeFileSync(join(folder, file), `${head.join('\n')}\n${body}`)
+    assert.deepEqual(await run(folder, file), { code: 0, output: 'hello\n' })
+  }
+}
+
+/**
+ * @param {string} folder
+ * @param {string} name
+ * @param {string} program
+ */
+function vite(folder, name, program) {
   writeFileSync(join(folder, 'index.html'), '<script type="module" src="/main.js"></script>')
-  writeFileSync(
-    join(folder, 'main.js'),
-    "import { Connection } from '@pairlink/core'\nglobalThis.pairlink = Connection\n",
-  )
+  writeFileSync(join(folder, 'main.js'), program)
+  // What loads scripts of the page beforehand needs a page, and this one runs without.
+  const config = { build: { modulePreload: { polyfill: false } } }
+  writeFileSync(join(folder, 'vite.config.mjs'), `export default ${JSON.stringify(config)}`)
   const viteBin = join(dirname(dirname(bin('vite'))), 'vite', 'bin', 'vite.js')
   execFileSync(process.execPath, [viteBin, 'build', '--minify=false', '--logLevel=error'], {
     cwd: folder,
@@ -225,5 +310,11 @@ function vite(folder) {
   assert.match(code, /PAIR_BUSY/, 'the bundle has the Connection')
   for (const pattern of [/["']node:/, /\brequire\(/, /\bprocess\./, /\bBuffer\b/, /__vite-browser-external/]) {
     assert.doesNotMatch(code, pattern, `the bundle has ${pattern}`)
+  }
+  if (name === 'crypto') {
+    const [file = ''] = readdirSync(assets).filter((entry) => entry.endsWith('.js'))
+    const script = `await import(${JSON.stringify(join(assets, file))}); console.log(globalThis.told)`
+    const told = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+    assert.equal(told, 'over the wire,TypeError,function\n')
   }
 }

@@ -191,7 +191,7 @@ const PORT_FIRST = 20_000
 const PORT_LAST = 29_999
 let port = PORT_FIRST + ((process.pid * 37) % (PORT_LAST - PORT_FIRST))
 
-async function unusedPort(): Promise<number> {
+export async function unusedPort(): Promise<number> {
   for (;;) {
     port = port >= PORT_LAST ? PORT_FIRST : port + 1
     const candidate = port

@@ -10,6 +10,7 @@ const depth = [
   { text: 'Transports', link: '/transports' },
   { text: 'Encryption and keys', link: '/encryption' },
   { text: 'A cipher of your own', link: '/own-cipher' },
+  { text: 'TLS', link: '/tls' },
   { text: 'Your own event loop', link: '/event-loop' },
   { text: 'Coming from simple-ipc', link: '/coming-from-simple-ipc' },
   { text: 'How it is tested', link: '/tests' },

@@ -17,6 +17,7 @@ same from release to release. The message is for people and may change.
 | \`delivery\` | Of calls: \`'not-sent'\` (the other side surely did not get it), \`'delivered'\` (it has it; its handler may not have run), \`'unknown'\` (the rest). |
 | \`remoteCode\` | Of \`REMOTE\`: the code of the \`QueryError\`, or the name of the error that the handler threw. |
 | \`data\` | Of \`REMOTE\`: the data of the \`QueryError\`. |
+| \`reason\` | Of \`CERTIFICATE\` and \`KEY_INVALID\`: which fault, in one word. See [TLS](./tls#when-it-fails) and [Encryption and keys](./encryption#when-a-key-file-is-refused). |
 | \`cause\` | What lies behind it, where that is known. |
 
 \`isPairlinkError(error, code?)\` also knows the errors of another copy of the package, where \`instanceof\` does not.

@@ -5,10 +5,10 @@
 import type { OnReadOpts, Socket } from 'node:net'
 import type { Pipe } from '@pairlink/core'
 
-export { checkOptions } from './options.js'
+export { checkOptions, type TcpOptions, type UnixOptions } from './options.js'
 export { socketPipe } from './pipe.js'
-export { tcpWith, type TcpFamily, type TcpOptions } from './tcp.js'
-export { unixWith, type UnixOptions } from './unix.js'
+export { tcpWith, type TcpFamily } from './tcp.js'
+export { unixWith } from './unix.js'
 
 /** What turns a socket into the pipe that is handed on. Every socket is made with `allowHalfOpen`. */
 export interface Layer {

@@ -5,9 +5,9 @@
 import { mkdirSync } from 'node:fs'
 import type { Transport } from '@pairlink/core'
 import { addressInvalid, checkPrivateDirectory } from './address.js'
-import { checkOptions } from './options.js'
+import { checkOptions, type LockOptions } from './options.js'
 import { PLAIN } from './pipe.js'
-import { lockingOf, UnixTransport, type LockOptions } from './unix.js'
+import { lockingOf, UnixTransport } from './unix.js'
 import { windowsPipe } from './windows.js'
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/

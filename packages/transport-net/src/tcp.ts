@@ -6,19 +6,10 @@ import { lookup } from 'node:dns/promises'
 import { createServer, isIP, type Socket } from 'node:net'
 import { PairlinkError, type Listener, type Pipe, type Reach, type Transport } from '@pairlink/core'
 import type { Layer } from './layer.js'
-import { checkOptions } from './options.js'
-import { dialPipe, PLAIN } from './pipe.js'
+import { checkOptions, type TcpOptions } from './options.js'
+import { dialPipe } from './pipe.js'
 import { bind, isLoopback, ServerListener } from './server.js'
 import { now as clock } from './timers.js'
-
-export interface TcpOptions {
-  /** 1 to 65,535. */
-  readonly port: number
-  /** An address of this host, or a name of one: `127.0.0.1` by default, `::1` with `tcp6`. */
-  readonly host?: string
-  /** Lets the link leave this host, where it must be encrypted. */
-  readonly allowNetwork?: boolean
-}
 
 /** Which addresses a port is taken at: 0 for those that `host` says. */
 export type TcpFamily = 0 | 4 | 6
@@ -46,21 +37,6 @@ const AGAIN = new Set([
 const AWAY = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN'])
 /** A port that refuses and cannot be bound either, over so long a time, is held by something that will not listen. */
 const CONTRADICTED_MS_MAX = 1000
-
-/** Meets at a port of this host, over IPv4 or IPv6 as `host` says. @throws TypeError for options that can never work */
-export function tcp(options: TcpOptions): Transport {
-  return tcpWith('tcp', options, 0, PLAIN)
-}
-
-/** Meets at a port over IPv4. @throws TypeError for options that can never work */
-export function tcp4(options: TcpOptions): Transport {
-  return tcpWith('tcp4', options, 4, PLAIN)
-}
-
-/** Meets at a port over IPv6. @throws TypeError for options that can never work */
-export function tcp6(options: TcpOptions): Transport {
-  return tcpWith('tcp6', options, 6, PLAIN)
-}
 
 /**
  * Meets at a port, with pipes of another layer.

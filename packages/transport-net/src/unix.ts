@@ -30,8 +30,8 @@ import {
 } from './address.js'
 import type { Layer } from './layer.js'
 import { lockHolder, lockPath, SYSTEM_LOCKING, touchLock, tryLock, type Lock, type Locking } from './lock.js'
-import { checkOptions } from './options.js'
-import { dialPipe, PLAIN } from './pipe.js'
+import { checkOptions, type LockOptions, type UnixOptions } from './options.js'
+import { dialPipe } from './pipe.js'
 import {
   isStill,
   leave,
@@ -47,23 +47,6 @@ import {
 import { now, setTimeout } from './timers.js'
 import { bind, closeServer } from './server.js'
 
-export interface LockOptions {
-  /**
-   * How a stale address is locked while it is taken over, where not as the system does it: `'abstract'`, a name that needs
-   * no `flock` program, on Linux. Both processes must say the same, and share a network namespace.
-   */
-  readonly lock?: 'abstract'
-}
-
-export interface UnixOptions extends LockOptions {
-  /** Who may dial, as a file mode: 0o600 by default, this user alone. */
-  readonly mode?: number
-  /** The group of the socket file, for a `mode` that lets a group in. */
-  readonly gid?: number
-  /** The user whose socket may lie there, where it is not this one. Such a process only dials. */
-  readonly owner?: number
-}
-
 /** Nobody listens there. */
 const ABSENT = new Set(['ENOENT', 'ECONNREFUSED'])
 /** It cannot be told at this moment: an interrupted call, no descriptors or memory left. */
@@ -75,15 +58,6 @@ const CLOSE_LOCK_MS = 500
 const CLOSE_LOCK_PAUSE_MS = 10
 /** Cleaners of temporary directories go by the time of a file, and take a socket that was renamed for an unused one. */
 const TOUCH_MS = 3_600_000
-
-/**
- * Meets at a path of the file system.
- * @param path relative ones are resolved now
- * @throws TypeError for a path or an option that can never work. What depends on the file system shows when dialling.
- */
-export function unix(path: string, options: UnixOptions = {}): Transport {
-  return unixWith('unix', path, options, PLAIN)
-}
 
 /**
  * Meets at a path, with pipes of another layer.

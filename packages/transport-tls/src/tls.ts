@@ -3,7 +3,8 @@
  * are taken, and how a handshake goes, is known elsewhere.
  */
 import type { Transport } from '@pairlink/core'
-import { checkOptions, tcpWith, unixWith, type Layer, type UnixOptions } from '@pairlink/transport-net/layer'
+import type { UnixOptions } from '@pairlink/transport-net'
+import { checkOptions, tcpWith, unixWith, type Layer } from '@pairlink/transport-net/layer'
 import { loadCredentials, pathOf, type CertificateFiles } from './files.js'
 import { TlsPipe } from './pipe.js'
 
