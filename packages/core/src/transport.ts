@@ -41,6 +41,8 @@ export interface Transport {
     signal: AbortSignal,
     silent?: SilentHolder,
   ): Promise<Listener | Pipe | 'taken' | 'cannot'>
+  /** `Pipe.holder` of one who surely has ended: the address is as it has left it, and has refused the last dial. */
+  refusedBy?(): string | undefined
   /** What has kept this process from dialling or listening at last, as a sentence for people; undefined for nothing. */
   obstacle?(): string | undefined
 }

@@ -123,6 +123,8 @@ export class UnixTransport implements Transport {
   #vanished = 0
   /** Once somebody was met here, a directory that is missing is nobody there, and not a mistake of the user. */
   #hasMet = false
+  /** Whose socket has refused the last dial. */
+  #refusedBy: string | undefined
   /** Why the lock could not be had the last time. */
   #unlocked: 'held' | 'starved' | undefined
 
@@ -194,8 +196,13 @@ export class UnixTransport implements Transport {
     return true
   }
 
+  refusedBy(): string | undefined {
+    return this.#refusedBy
+  }
+
   async #dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'> {
     const { path, owner, layer } = this.#place
+    this.#refusedBy = undefined
     const dialling = layer.dialling()
     const before = socketAt(path, owner)
     if (before === undefined) return 'absent'
@@ -205,6 +212,7 @@ export class UnixTransport implements Transport {
     if (dialled === 'wrong') return 'again'
     if (!(dialled instanceof Error)) return dialled
     const code = dialled.code ?? ''
+    if (code === 'ECONNREFUSED' && isMeant()) this.#refusedBy = nameOf(before)
     if (ABSENT.has(code)) return 'absent'
     if (code === 'EAGAIN') return 'full'
     if (AGAIN.has(code)) return 'again'

@@ -9,7 +9,6 @@ import {
   judgeWelcome,
   Link,
   NO_CLAIM,
-  NO_ID,
   proofKey,
   Session,
   type EndedEvent,
@@ -18,6 +17,7 @@ import {
   type Judgement,
   type LinkEnd,
   type ProtocolEvent,
+  type SessionClaim,
   type Side,
 } from '../protocol/index.js'
 import { Backoff } from './backoff.js'
@@ -76,12 +76,17 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   /** Those that have said goodbye, until what was begun with them is finished. */
   readonly #leaving = new Map<Pump, Pair>()
   #lastPeer: Id | undefined
+  /** Who had accepted the last link that was dialled, where that can be told. */
+  #lastHolder: string | undefined
   /** Ends the present meeting. */
   #meetingAbort: AbortController | undefined
   #attempt = 0
   #fresh: Id
   /** While listening for a peer that was lost: when to give up. */
   readonly #giveUp: Alarm
+  /** While apart: when the session with the last peer is forgotten. */
+  readonly #resumeUntil: Alarm
+  #mayResumeLate = false
   /** Whoever has come in time may finish its handshake. */
   #mayExtend = false
   #isHeld = true
@@ -124,7 +129,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       this.#logger.log('error', { event, error }, 'a listener threw')
     })
     this.#turn = new Turn(environment.clock, (now) => {
-      this.#pair?.pump.pump(now)
+      this.#pair?.drive(now)
       for (const pump of this.#leaving.keys()) pump.pump(now)
     })
     const signals = new Signals()
@@ -163,6 +168,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         void this.#end(new PairlinkError('RETRIES_EXHAUSTED', `No peer came back at ${settings.transport.address}`))
       })
     })
+    this.#resumeUntil = new Alarm(environment.clock, () => {
+      environment.clock.afterPoll(() => {
+        this.#windowOver()
+      })
+    })
     this.#newcomers = new Newcomers(environment.clock, ({ pump, hello }) => {
       this.#proven(pump, hello)
       pump.pump(environment.clock.now())
@@ -180,12 +190,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /** Who listened and who dialled, for diagnosis: both can do the same. */
   get role(): Role | undefined {
-    return this.#pair?.pump.link.side ?? (this.#meeting.isListening ? 'listener' : undefined)
+    return this.#pair?.pump?.link.side ?? (this.#meeting.isListening ? 'listener' : undefined)
   }
 
   /** The present peer; undefined while there is none. */
   get peer(): Peer | undefined {
-    return this.#pair?.peer
+    return this.#pair?.pump === undefined ? undefined : this.#pair.peer
   }
 
   /** Resolves once the connection is over for good, to the error that ended it or undefined. Never rejects. */
@@ -333,6 +343,14 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         this.#emitter.emit('listening', { address })
         this.#waiters.started()
       },
+      holderGone: (holder) => {
+        const pair = this.#pair
+        if (pair === undefined || pair.pump !== undefined || holder !== this.#lastHolder) return
+        this.#reset(
+          pair,
+          new PairlinkError('PEER_LOST', `The process of the peer at ${this.#shared.address} has ended`),
+        )
+      },
       refused: (end, failure) => {
         this.#refused(end, failure)
       },
@@ -359,10 +377,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #makeLink(side: Side): Link {
     const environment = this.#environment
     const { limits, keepaliveMs, silenceMs, handshakeTimeoutMs, about, encryption } = this.#settings
-    const claim =
-      side === 'listener'
-        ? NO_CLAIM
-        : { attempt: ++this.#attempt, session: NO_ID, received: 0, peer: NO_ID, fresh: this.#fresh }
+    const claim = side === 'listener' ? NO_CLAIM : { ...this.#claim(), attempt: ++this.#attempt, fresh: this.#fresh }
     return new Link({
       hello: {
         side,
@@ -385,6 +400,13 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       handshakeTimeoutMs,
       now: environment.clock.now(),
     })
+  }
+
+  /** The session to resume, if one is held. */
+  #claim(): Pick<SessionClaim, 'session' | 'received' | 'peer'> {
+    if (this.#pair === undefined) return NO_CLAIM
+    const { id, received, peer } = this.#pair.session
+    return { session: id, received, peer }
   }
 
   #meet(): void {
@@ -482,7 +504,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#giveUp.clear()
     const pair = this.#pair
     // The loss of the link makes us meet again.
-    if (pair !== undefined) pair.pump.destroy()
+    if (pair?.pump !== undefined) pair.pump.destroy()
     else if (this.#state === 'meeting' || this.#state === 'apart') this.#meet()
   }
 
@@ -532,7 +554,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         this.#proven(pump, event.hello)
         return
       case 'welcomed':
-        this.#welcomed(pump, event.hello, judgeWelcome(undefined, this.#fresh, event.welcome))
+        this.#welcomed(pump, event.hello, judgeWelcome(this.#pair?.session, this.#fresh, event.welcome))
         return
       case 'keepalive':
         if (this.#settings.logKeepalives) this.#logger.log('debug', { kind: event.kind }, 'keepalive')
@@ -567,14 +589,22 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       if (wasListening) this.#displaced()
       return
     }
-    const pair = this.#pair
-    if (pair !== undefined && pair.session.peer !== hello.instance) {
+    let pair = this.#pair
+    if (pair?.pump !== undefined && pair.session.peer !== hello.instance) {
       // Should the present peer be gone without a word, its silence makes room soon.
       link.refuse('busy', 'two processes are paired here already', pair.pump.link.probe(now))
       this.#turn.wake()
       return
     }
-    if (pair === undefined && this.#newcomers.takes({ pump, hello })) return
+    if (pair?.pump === undefined && this.#newcomers.takes({ pump, hello })) return
+    if (pair !== undefined && pair.session.peer !== hello.instance) {
+      this.#reset(pair, new PairlinkError('PEER_LOST', `Another process has come to ${this.#shared.address}`))
+      if (this.#isOver()) {
+        pump.destroy() // a listener of the event has closed the connection
+        return
+      }
+      pair = undefined
+    }
     const judgement = judgeClaim(pair?.session, hello.instance, hello.claim)
     switch (judgement.verdict) {
       case 'drop':
@@ -591,10 +621,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         if (resumed === undefined) {
           this.#begin(pump, session, hello)
         } else {
-          const old = resumed.pump
           session.attempt = hello.claim.attempt
-          resumed.pump = pump
-          old.destroy()
+          this.#resume(resumed, pump)
         }
         return
       }
@@ -605,16 +633,24 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /** The listener that we dialled has proven the secret and welcomes us. */
   #welcomed(pump: Pump, hello: Hello, judgement: Judgement): void {
+    const pair = this.#pair
     if (judgement.verdict === 'violation') {
       pump.link.blame(judgement.why)
+      // Counts that cannot be: what the two hold of the session is not the same.
+      if (pair !== undefined) this.#reset(pair, new PairlinkError('PROTOCOL', judgement.why))
       return
     }
-    if (judgement.verdict !== 'fresh' || this.#isOver()) {
+    if (judgement.verdict === 'drop' || this.#isOver()) {
       pump.link.drop('why' in judgement ? judgement.why : 'closing')
       return
     }
     // The id has served: the next new session gets another.
     this.#fresh = randomId(this.#environment.random)
+    if (judgement.verdict === 'resume' && pair !== undefined) {
+      pump.link.attach(pair.session, judgement)
+      this.#resume(pair, pump)
+      return
+    }
     const session = this.#newSession(judgement.welcome.session, hello, 0)
     pump.link.attach(session, judgement)
     this.#begin(pump, session, hello)
@@ -629,36 +665,77 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #begin(pump: Pump, session: Session, hello: Hello): void {
     const before = this.#pair
     if (before !== undefined) {
-      const error = new PairlinkError('PEER_LOST', `The peer at ${this.#shared.address} began anew`)
-      this.#pair = undefined
-      before.lose('PEER_LOST', error.message, error)
-      before.pump.destroy()
-      this.#setState('apart')
-      this.#emitter.emit('apart', { error, retryInMs: undefined })
+      this.#reset(before, new PairlinkError('PEER_LOST', `The peer at ${this.#shared.address} began anew`))
       if (this.#isOver()) {
         pump.destroy() // a listener has closed the connection
         return
       }
     }
-    this.#giveUp.clear()
-    this.#meetingAbort = undefined
     this.#hasPaired = true
-    this.#isListener = pump.link.side === 'listener'
-    this.#meeting.paired()
     this.#pair = new Pair(pump, session, hello, this.#shared, this.#outwardOf(session), this.#inbox)
     if (hello.process === this.#environment.process && !this.#warnedOfOneProcess) {
       this.#warnedOfOneProcess = true
       this.#logger.log('warn', { address: this.#shared.address }, 'both ends of the pair are in one process')
     }
-    // Before the application hears of the pair, so that nothing overtakes what it sent before.
-    this.#caller.parked.release(this.#pair.calls)
     const peer = this.#lastPeer === hello.instance ? 'same' : 'new'
     this.#lastPeer = hello.instance
+    this.#linked(this.#pair, pump, { role: pump.link.side, resumed: false, peer })
+  }
+
+  /** Another link carries the session that was held. */
+  #resume(pair: Pair, pump: Pump): void {
+    const old = pair.pump
+    pair.resume(pump)
+    // One that was only half open: nobody here knew that it was lost.
+    old?.destroy()
+    this.#linked(pair, pump, { role: pump.link.side, resumed: true, peer: 'same' })
+  }
+
+  #linked(pair: Pair, pump: Pump, event: ConnectionEvents['paired']): void {
+    this.#giveUp.clear()
+    this.#resumeUntil.clear()
+    this.#meetingAbort = undefined
+    this.#isListener = pump.link.side === 'listener'
+    this.#lastHolder = pump.holder
+    this.#meeting.paired()
+    const isNews = this.#state !== 'paired'
+    // Before the application hears of the pair, so that nothing overtakes what it sent before.
+    this.#caller.parked.release(pair.calls)
     this.#setState('paired')
-    this.#emitter.emit('paired', { role: pump.link.side, peer })
+    if (isNews) this.#emitter.emit('paired', event)
     this.#waiters.paired()
     // The others learn that it is too late for them.
     this.#newcomers.release()
+  }
+
+  /** The session is over without a goodbye: what was in flight settles, and nobody will ask for it any more. */
+  #reset(pair: Pair, error: PairlinkError): void {
+    if (this.#pair !== pair) return
+    this.#pair = undefined
+    this.#resumeUntil.clear()
+    const { pump } = pair
+    const notificationsUnknown = pair.session.unconsumedCount
+    // From here on code of the application runs, which may close the connection.
+    pair.lose('PEER_LOST', error.message, error)
+    pump?.destroy()
+    if (this.#state === 'paired') {
+      this.#setState('apart')
+      this.#emitter.emit('apart', { error, retryInMs: undefined })
+    }
+    this.#emitter.emit('reset', { notificationsUnknown })
+  }
+
+  /** The peer did not come back in time; one that is in the middle of a handshake may finish it. */
+  #windowOver(): void {
+    const pair = this.#pair
+    if (pair === undefined || pair.pump !== undefined) return
+    if (this.#mayResumeLate && this.#meeting.isMeeting(pair.session.peer)) {
+      this.#mayResumeLate = false
+      this.#resumeUntil.set(this.#environment.clock.now() + this.#settings.handshakeTimeoutMs)
+      return
+    }
+    const text = `The peer at ${this.#shared.address} did not come back within ${this.#settings.resumeWindowMs} ms`
+    this.#reset(pair, new PairlinkError('PEER_LOST', text))
   }
 
   /** What the handlers of a session call with: its own peer, and never the next one. */
@@ -693,12 +770,22 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const { link } = pump
     const error = lossOf(event.end, this.#shared.address)
     if (event.end.by === 'silence' && link.side === 'dialer') this.#meeting.lostBySilence(pump)
-    if (link.side === 'listener' && this.#settings.reconnect !== false) {
-      this.#newcomers.keepFor(pair.session.peer, this.#settings.holdMs)
+    const { reconnect, resumeWindowMs, holdMs } = this.#settings
+    if (link.side === 'listener' && reconnect !== false) this.#newcomers.keepFor(pair.session.peer, holdMs)
+    // A peer that breaks the protocol as soon as it is back would do so for ever.
+    const isHopeless = (event.end.by === 'violation' || event.end.by === 'cipher') && !pair.hasAdvanced
+    const isKept = reconnect !== false && resumeWindowMs > 0 && !isHopeless
+    const notificationsUnknown = pair.session.unconsumedCount
+    if (isKept) {
+      const now = this.#environment.clock.now()
+      this.#mayResumeLate = true
+      this.#resumeUntil.set(now + resumeWindowMs)
+      pair.suspend(now)
+    } else {
+      this.#pair = undefined
+      // From here on code of the application runs, which may close the connection.
+      pair.lose('PEER_LOST', error.message, error)
     }
-    this.#pair = undefined
-    // From here on code of the application runs, which may close the connection.
-    pair.lose('PEER_LOST', error.message, error)
     if (this.#isOver()) return
     this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
     this.#setState('apart')
@@ -706,6 +793,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#meetAgain(error)
     const isLooking = this.#settings.reconnect !== false && !this.#meeting.isListening
     this.#emitter.emit('apart', { error, retryInMs: isLooking ? 0 : undefined })
+    if (!isKept) this.#emitter.emit('reset', { notificationsUnknown })
   }
 
   /** The link of the last peer has ended, with an error or after its goodbye. */
@@ -729,8 +817,17 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     await this.#finish(undefined)
   }
 
+  /** Nobody is waited for any more. */
+  #forget(code: 'PEER_LOST' | 'CLOSED', text: string): void {
+    this.#resumeUntil.clear()
+    if (this.#pair?.pump !== undefined) return
+    this.#pair?.lose(code, text)
+    this.#pair = undefined
+  }
+
   /** Says goodbye, and waits until the pipes of all peers are closed or the time is up. */
   async #drain(drainMs: number): Promise<void> {
+    this.#forget('CLOSED', 'The connection was closed')
     const pairs = this.#pairs()
     if (pairs.length === 0) return
     let timer: Timer | undefined
@@ -739,12 +836,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       timer = afterReading(this.#environment.clock, drainMs, () => {
         for (const pair of pairs) {
           pair.lose('CLOSED', 'The connection was closed before this was finished')
-          pair.pump.destroy()
+          pair.pump?.destroy()
         }
       })
       if (!this.#isHeld) timer.unref()
       // One that is leaving already answers our goodbye with the one that it was promised when everything is done.
-      this.#pair?.pump.link.close(CLOSE_CODE.done, '', false)
+      this.#pair?.pump?.link.close(CLOSE_CODE.done, '', false)
       this.#turn.wake()
     })
     timer?.cancel()
@@ -761,6 +858,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#giveUp.clear()
     this.#newcomers.release()
     this.#caller.parked.reject('CLOSED', 'The connection has ended')
+    this.#forget('PEER_LOST', error?.message ?? 'The connection has ended')
     this.#meetingAbort?.abort(this.#closedError())
     await this.#finish(error)
     resolve()
@@ -802,6 +900,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #hold(held: boolean): void {
     this.#isHeld = held
     this.#giveUp.hold(held)
+    this.#resumeUntil.hold(held)
+    this.#pair?.hold(held)
     this.#newcomers.hold(held)
     this.#caller.parked.hold(held)
     this.#waiters.hold(held)

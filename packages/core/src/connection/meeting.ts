@@ -44,6 +44,8 @@ export interface MeetingHost extends PumpHost {
   makeLink(side: Side): Link
   /** This process holds the address and waits there. */
   listening(address: string): void
+  /** Whoever accepted the pipes of this holder has gone: the address is still its own, and refuses. */
+  holderGone(holder: string): void
   /** A stranger was turned away. */
   refused(end: LinkEnd, failure: PairlinkError | undefined): void
   /** The address that was held belongs to somebody else by now, or to nobody: the caller meets again. */
@@ -122,6 +124,12 @@ export class Meeting implements PumpHost {
 
   get isListening(): boolean {
     return this.#listener !== undefined
+  }
+
+  /** Whether a handshake with that instance is under way, as far as it says who it is. */
+  isMeeting(instance: string): boolean {
+    for (const { link } of this.#pumps) if (link.session === undefined && link.peer?.instance === instance) return true
+    return false
   }
 
   get strangers(): number {
@@ -341,6 +349,9 @@ export class Meeting implements PumpHost {
         if (known.kind !== 'failed' || !plan.mayListen || (this.#silent?.handshakes ?? 0) < SILENT_HANDSHAKES)
           return known
       }
+      const dead = dialled === 'absent' ? this.#transport.refusedBy?.() : undefined
+      if (dead !== undefined) this.#host.holderGone(dead)
+      signal.throwIfAborted()
       return plan.mayListen ? await this.#listen(signal) : this.#alone()
     } catch (cause) {
       if (signal.aborted) throw signal.reason

@@ -73,6 +73,11 @@ export interface ConnectionOptions<Mine = AnyApi> {
   readonly drainMs?: number
   /** What happens after a loss; `false` ends the connection instead. */
   readonly reconnect?: ReconnectOptions | false
+  /**
+   * How long a session outlives its link: calls wait so long for the peer to come back, and then go on as if nothing had
+   * happened. 0, the default, ends it with the link.
+   */
+  readonly resumeWindowMs?: number
   /** How long a listener keeps the place for a peer that it has lost, before another may have it. 1,000 by default. */
   readonly holdMs?: number
   /** Whether this process may take the listener's place after a loss, as it may by default; else roles stay. */
@@ -107,6 +112,7 @@ export interface Settings {
   readonly handshakeTimeoutMs: number
   readonly drainMs: number
   readonly reconnect: Required<ReconnectOptions> | false
+  readonly resumeWindowMs: number
   readonly holdMs: number
   readonly failover: boolean
   readonly whenBusy: 'reject' | 'wait'
@@ -132,6 +138,7 @@ const OPTION_NAMES: readonly (keyof ConnectionOptions)[] = [
   'handshakeTimeoutMs',
   'drainMs',
   'reconnect',
+  'resumeWindowMs',
   'holdMs',
   'failover',
   'whenBusy',
@@ -170,6 +177,7 @@ export function completeOptions(options: unknown, utf8: Utf8): { settings: Setti
     handshakeTimeoutMs: milliseconds(given, 'handshakeTimeoutMs', 5000, { finite: true }),
     drainMs: milliseconds(given, 'drainMs', 5000, { finite: true, zero: true }),
     reconnect: reconnect(given['reconnect']),
+    resumeWindowMs: milliseconds(given, 'resumeWindowMs', 0, { finite: true, zero: true }),
     holdMs: milliseconds(given, 'holdMs', 1000, { finite: true, zero: true }),
     failover: flag(given, 'failover', true),
     whenBusy: oneOf(given, 'whenBusy', ['reject', 'wait']),

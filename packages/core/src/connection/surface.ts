@@ -20,15 +20,20 @@ export interface ConnectionEvents {
    * peer that does not answer, a lock that is held).
    */
   waiting: { readonly error: PairlinkError | undefined; readonly address: string }
-  paired: { readonly role: Role; readonly peer: 'same' | 'new' }
+  /** There is a peer. `resumed`: the session goes on, and no call was lost. */
+  paired: { readonly role: Role; readonly resumed: boolean; readonly peer: 'same' | 'new' }
   /**
    * There is no peer any more: without an error when it has said goodbye, and what was begun with it is then still finished.
    * Again for each look for a peer that found none. `retryInMs` is when the next one follows; undefined for one who
    * listens, or does not look.
    */
   apart: { readonly error: PairlinkError | undefined; readonly retryInMs: number | undefined }
-  /** A stranger or a third process was turned away. */
-  /** `error` tells more where the transport turned it away. */
+  /**
+   * The session with the last peer is over without a goodbye: calls in flight have settled with `PEER_LOST`. So many
+   * notifications were accepted of which it is not known whether they were handled.
+   */
+  reset: { readonly notificationsUnknown: number }
+  /** A stranger or a third process was turned away. `error` tells more where the transport turned it away. */
   refused: { readonly reason: RefusedReason; readonly error: PairlinkError | undefined }
   closed: { readonly error: PairlinkError | undefined }
 }
@@ -39,6 +44,7 @@ export const EVENT_NAMES: readonly (keyof ConnectionEvents)[] = [
   'waiting',
   'paired',
   'apart',
+  'reset',
   'refused',
   'closed',
 ]

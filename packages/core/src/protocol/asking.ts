@@ -90,6 +90,8 @@ export class Asking {
   #notifyingSlot = -1
   #notifyIds = 0
   #notifySentBytes = 0
+  /** Where each notification ends in `notifySentBytes`, of those that are not known to be consumed. */
+  readonly #notifyEnds = new Queue<number>()
   #notifyConsumedBytes = 0
   readonly #lent: number[] = []
 
@@ -129,6 +131,11 @@ export class Asking {
 
   get waitingCount(): number {
     return this.#waiting.length + this.#taken.length + this.#hopeful.length
+  }
+
+  /** How many notifications were accepted and are not known to be consumed. */
+  get unconsumedCount(): number {
+    return this.#notifyEnds.length + this.#taken.length
   }
 
   /** Notifications accepted whose consumption the peer has not reported, in bytes of cost. */
@@ -370,6 +377,7 @@ export class Asking {
     if (consumedBytes < this.#notifyConsumedBytes)
       throw new ProtocolError('7.2', 'Fewer notifications consumed than before')
     this.#notifyConsumedBytes = consumedBytes
+    while ((this.#notifyEnds.peek() ?? Infinity) <= consumedBytes) this.#notifyEnds.shift()
     while (this.#lent.length > 0) {
       const slot = this.#lent[0] ?? -1
       if (slot === this.#notifyingSlot || (this.#lastSeq[slot] ?? 0) > this.#outbox.ackedSeq) break
@@ -494,6 +502,7 @@ export class Asking {
     const frameBytes = HEADER_BYTES + fixedBytes + bytes.length
     const outbox = this.#outbox
     this.#notifySentBytes += cost
+    this.#notifyEnds.push(this.#notifySentBytes)
     if (frameBytes > this.#peer.fragmentBytes) {
       const fixed = new Uint8Array(fixedBytes)
       fixed[0] = method.length

@@ -279,6 +279,11 @@ export class Session implements HeldSession {
     }
   }
 
+  /** How many notifications were accepted and are not known to be consumed by the peer. */
+  get unconsumedCount(): number {
+    return this.#asking.unconsumedCount
+  }
+
   /** Accepted notifications that the peer is not known to have consumed, in bytes of payload, method and overhead. */
   get unconsumedBytes(): number {
     return this.#asking.unconsumedBytes

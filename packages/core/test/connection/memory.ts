@@ -128,6 +128,8 @@ export class MemoryAddress {
   canBeLost = false
   /** What has kept a transport from dialling or listening. */
   obstacle: string | undefined
+  /** The holder that has refused the last dial. */
+  refusedBy: string | undefined
   /** Called at each dial; what it gives replaces the result. */
   onDial: (() => Pipe | 'absent' | 'again' | 'full' | undefined) | undefined
   /** Called at each listen; what it gives replaces the result. */
@@ -147,6 +149,7 @@ export class MemoryAddress {
         return this.connect()
       },
       obstacle: () => this.obstacle,
+      refusedBy: () => this.refusedBy,
       listen: async (accept, signal, silent) => {
         await Promise.resolve()
         signal.throwIfAborted()
