@@ -349,7 +349,7 @@ const before = resources()
 let giveLast
 const connection = new Connection({
   transport,
-  secret: 'super-secret',
+  secret: 'a-super-secret-of-many-bytes',
   handlers: {
     last: (bytes) => {
       report({ event: 'asked' })
@@ -435,7 +435,7 @@ const gc = runInNewContext('gc')
 const logger = { error: (fields, message) => console.error(message, fields) }
 const options = () => ({
   transport: 'path' in address ? unix(address.path) : tcp(address),
-  secret: 'super-secret',
+  secret: 'a-super-secret-of-many-bytes',
   logger,
   onQuery: (query) => query,
 })

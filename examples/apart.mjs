@@ -31,19 +31,23 @@ if (isOther) {
   await connection.paired()
   assert.equal(await connection.call('pid'), first.pid)
 
-  // A call is in flight when the other process dies. It settles, and says whether the other side may have got it.
+  // A call is in flight when the other process dies. It waits, since the same process may be back in a moment.
   const call = connection.call('never', undefined, { timeoutMs: Infinity })
   await connection.call('pid')
+  const apart = new Promise((resolve) => connection.on('apart', resolve))
   first.kill('SIGKILL')
-  await assert.rejects(call, (error) => isPairlinkError(error, 'PEER_LOST') && error.delivery !== 'not-sent')
+  await apart
 
-  // Now there is no peer. A call fails at once, or waits for the next one within its timeout.
+  // Now there is no peer. A new call fails at once, or waits for the next one within its timeout.
   await assert.rejects(
     connection.call('pid'),
     (error) => isPairlinkError(error, 'NOT_CONNECTED') && error.delivery === 'not-sent',
   )
   const waiting = connection.call('pid', undefined, { whenApart: 'wait' })
   const second = startOther()
+
+  // Another process comes instead. The call settles, and says whether the other side may have got it.
+  await assert.rejects(call, (error) => isPairlinkError(error, 'PEER_LOST') && error.delivery !== 'not-sent')
   assert.equal(await waiting, second.pid)
 
   await connection.close()

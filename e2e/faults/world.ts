@@ -18,6 +18,8 @@ export const SILENCE_MS = 800
 export const HANDSHAKE_MS = 600
 export const HOLD_MS = 300
 const OPTIONS = {
+  // So that what was in flight settles while the row looks.
+  resumeWindowMs: 700,
   keepaliveMs: KEEPALIVE_MS,
   silenceMs: SILENCE_MS,
   handshakeTimeoutMs: HANDSHAKE_MS,

@@ -64,7 +64,9 @@ export function likelyFrame(/** @type {Random} */ random) {
   const content = pick(random, [0, 1, 2, 2, 3])
   const id = (below(random, 6) | (below(random, 3) << 16)) >>> 0
   const bytes =
-    content === 0 && random() < 0.9 ? new Uint8Array(0) : randomBytes(random, below(random, random() < 0.8 ? 40 : 200))
+    content === 0 && random() < 0.9
+      ? new Uint8Array(0)
+      : randomBytes(random, below(random, pick(random, [40, 40, 40, 200, 3500])))
   const total =
     (flags & 2) === 0 ? new Uint8Array(0) : number(8, random() < 0.9 ? bytes.length + below(random, 40) : 2 ** 33)
   switch (kind) {

@@ -73,6 +73,8 @@ const UNWRITABLE: Fault = {
   remedy:
     'The cause says what the system objects to; the directory must let this user read and write, and without overwrite: true the file system must know hard links',
 }
+const FULL: Fault = { reason: 'unwritable', problem: 'the disk is full', remedy: 'Make room on it' }
+const TOO_LONG: Fault = { reason: 'unwritable', problem: 'the name is too long', remedy: 'Choose a shorter one' }
 const UNCERTAIN: Fault = {
   reason: 'unwritable',
   problem: 'it was written, but the system does not confirm that it would outlast a power failure',
@@ -91,7 +93,13 @@ const READ_FAULTS: Readonly<Record<string, Fault>> = {
   ENOTDIR: MISSING,
 }
 const DIRECTORY_FAULTS: Readonly<Record<string, Fault>> = { ENOENT: NO_DIRECTORY, ENOTDIR: NO_DIRECTORY }
-const WRITE_FAULTS: Readonly<Record<string, Fault>> = { EEXIST: EXISTS, EISDIR: DIRECTORY }
+const WRITE_FAULTS: Readonly<Record<string, Fault>> = {
+  EEXIST: EXISTS,
+  EISDIR: DIRECTORY,
+  ENOSPC: FULL,
+  EDQUOT: FULL,
+  ENAMETOOLONG: TOO_LONG,
+}
 
 function keyInvalid(path: string, { reason, problem, remedy }: Fault, cause?: unknown): PairlinkError {
   const options = cause === undefined ? { reason } : { reason, cause }

@@ -13,6 +13,9 @@ export interface LoadKeyOptions {
   readonly allowShared?: boolean
 }
 
+/** 32 bytes in hexadecimal, base64 or base64url: no name that anybody gives to a file. */
+const KEY_AS_TEXT = /^(?:[0-9a-f]{64}|[A-Za-z0-9+_-]{43}|[A-Za-z0-9+/_-]{43}=)$/i
+
 /** 32 random bytes. */
 export function generateKey(): Uint8Array {
   return globalThis.crypto.getRandomValues(new Uint8Array(KEY_BYTES))
@@ -45,6 +48,10 @@ export function loadKey(pathOrBytes: string | Uint8Array, options: LoadKeyOption
     return new Uint8Array(pathOrBytes)
   }
   checkPath('loadKey', pathOrBytes)
+  if (KEY_AS_TEXT.test(pathOrBytes)) {
+    // Without the text: it is most likely a key, and errors are logged.
+    throw new TypeError("loadKey: this looks like a key as text; pass its bytes, such as Buffer.from(text, 'hex')")
+  }
   return readKeyFile(pathOrBytes, isSharedAllowed)
 }
 

@@ -333,3 +333,13 @@ describe('loading', () => {
     expect(hex(loadKey(path, { allowShared: true }))).toMatch(/^a392280d.*ec6e7b3a$/)
   })
 })
+
+test.each(['hex', 'base64', 'base64url'] as const)(
+  'a key as text (%s) is a TypeError that does not show it',
+  (encoding) => {
+    const text = Buffer.from(generateKey()).toString(encoding)
+    const load = (): unknown => loadKey(text)
+    expect(load).toThrow(TypeError)
+    expect(load).not.toThrow(text)
+  },
+)

@@ -324,7 +324,40 @@ describe('modes that differ', () => {
   }
 })
 
+test.each([undefined, ...MODES.map(([, encryption]) => encryption)])(
+  'a REFUSE busy in clear, before anything was proven, is an error and keeps nobody waiting',
+  (encryption) => {
+    const dialer = encryption === undefined ? linkOf('dialer') : link('dialer', encryption)
+    written(dialer)
+    const refuse = frame(KIND.REFUSE, Uint8Array.of(5, 1, 0, 0xff, 0xff, 0xff, 0xff, 0, 0))
+    const preamble = Uint8Array.of(0x50, 0x4c, 0x4e, 0x4b, 1, 0x80, 0, refuse.length)
+    expect(endOf(feed(dialer, join(preamble, refuse)))).toMatchObject({ by: 'violation', error: { section: '5.5' } })
+  },
+)
+
 describe('the end of a counter, and ciphers that fail', () => {
+  test.each([
+    ['a promise', (): unknown => Promise.reject(new Error('late')), 'not a promise'],
+    ['a text', (): unknown => 'text', 'must return a Uint8Array'],
+  ])('a cipher whose decrypt gives %s ends the own link, says so, and nothing goes unhandled', (_, decrypt, says) => {
+    const listener = link('listener', custom({ ...naive(1), decrypt: decrypt as () => Uint8Array }))
+    const dialer = link('dialer', custom(naive(1)))
+    feed(listener, written(dialer))
+    feed(dialer, written(listener))
+    const end = endOf(feed(listener, written(dialer)))
+    expect(end.by).toBe('cipher')
+    expect(end.by === 'cipher' && end.error.message).toContain(says)
+  })
+
+  test('what the cipher says of a record that does not verify is the cause of the end', () => {
+    const { dialer, listener, asking } = opened(custom(naive(1)))
+    const [record] = records(dialer, asking, 1)
+    const end = endOf(feed(listener, flipped(record)))
+    expect(end.by === 'violation' && end.error.cause).toMatchObject({
+      message: expect.stringContaining('authenticate'),
+    })
+  })
+
   /** Two links whose dialer's cipher fails from its record number `count` on. */
   function failing(fail: (plain: Uint8Array) => Uint8Array, from: number): ReturnType<typeof opened> {
     const cipher = naive(1)

@@ -46,12 +46,21 @@ export class Caller {
     this.parked = new ParkedCalls(environment.clock, signals, settings.limits.sendBytesMax)
   }
 
-  /** Rejects with a TypeError for what cannot be sent, and with a PairlinkError for everything else. */
-  call(method: string, payload: unknown, options: CallOptions | undefined, within?: Running): Promise<unknown> {
+  /**
+   * Rejects with a TypeError for what cannot be sent, and with a PairlinkError for everything else.
+   * @param own those of the session whose query the handler `within` answers: they stay with it, also while it has no link
+   */
+  call(
+    method: string,
+    payload: unknown,
+    options: CallOptions | undefined,
+    within?: Running,
+    own?: Calls,
+  ): Promise<unknown> {
     try {
       const plan = planCall('call', method, options, within, this.#settings, this.#turn.read())
       const encoded = encodePayload(payload, this.#environment.utf8, this.#encoded)
-      const calls = this.#host.calls()
+      const calls = own ?? this.#host.calls()
       return calls === undefined ? this.#whenPaired(plan, encoded, sendQuery) : calls.query(plan, encoded)
     } catch (error) {
       return Promise.reject(error)
@@ -59,12 +68,12 @@ export class Caller {
   }
 
   /** Rejects as `call` does. */
-  notify(message: unknown, options: NotifyOptions | undefined, within?: Running): Promise<void> {
+  notify(message: unknown, options: NotifyOptions | undefined, within?: Running, own?: Calls): Promise<void> {
     try {
       // The time of the turn will do: whatever has to wait is given its time when it begins to.
       const plan = planCall('notify', options?.method ?? '', options, within, this.#settings, this.#turn.now())
       const encoded = encodePayload(message, this.#environment.utf8, this.#encoded, 'message')
-      const calls = this.#host.calls()
+      const calls = own ?? this.#host.calls()
       if (calls !== undefined) return calls.notify(plan, encoded)
       return this.#whenPaired(plan, encoded, sendNotification) as Promise<void>
     } catch (error) {

@@ -22,6 +22,7 @@ import {
 } from '../protocol/index.js'
 import { Backoff } from './backoff.js'
 import { Caller } from './caller.js'
+import type { Calls } from './calls.js'
 import { afterReading, Alarm, type Timer } from './clock.js'
 import { Emitter } from './emitter.js'
 import { lossOf, refusedReason } from './endings.js'
@@ -181,6 +182,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       strangersMax: settings.limits.strangersMax,
       drainMs: settings.drainMs,
       keepaliveMs: settings.keepaliveMs,
+      busyMsMax: settings.silenceMs + settings.drainMs,
     })
   }
 
@@ -524,6 +526,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   }
 
   #refused(end: LinkEnd, error: PairlinkError | undefined): void {
+    if (end.by === 'cipher') {
+      this.#logger.log('error', { error: end.error, address: this.#shared.address }, 'the own cipher failed')
+    }
     const reason = refusedReason(end, error)
     if (reason === undefined || this.#isOver()) return
     this.#logger.log('debug', { reason, address: this.#shared.address, error }, 'a stranger was turned away')
@@ -744,11 +749,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       const text = 'The peer whose query this handler answers has closed, or is lost'
       return Promise.reject(new PairlinkError('NOT_CONNECTED', text, { delivery: 'not-sent' }))
     }
+    const calls = (): Calls | undefined => (this.#isOver() ? undefined : this.#pair?.calls)
     return {
       call: (method, payload, options, within) =>
-        this.#pair?.session === session ? this.#caller.call(method, payload, options, within) : gone(),
+        this.#pair?.session === session ? this.#caller.call(method, payload, options, within, calls()) : gone(),
       notify: (message, options, within) =>
-        this.#pair?.session === session ? this.#caller.notify(message, options, within) : gone(),
+        this.#pair?.session === session ? this.#caller.notify(message, options, within, calls()) : gone(),
     }
   }
 

@@ -26,7 +26,7 @@ export type RefusedReason = RefuseReason | 'not-pairlink' | 'silent' | 'crowd' |
 export function outcomeOf(end: LinkEnd, address: string, failure: PairlinkError | undefined): Outcome {
   const failed = (code: ErrorCode, text: string, isFinal: boolean, cause?: unknown): Outcome => ({
     kind: 'failed',
-    error: new PairlinkError(code, `${text} (at ${address})`, cause === undefined ? {} : { cause }),
+    error: new PairlinkError(code, `${printable(text)} (at ${address})`, cause === undefined ? {} : { cause }),
     isFinal,
   })
   switch (end.by) {
@@ -90,12 +90,17 @@ function refusalError(refusal: Refusal, who: string): [ErrorCode, string] {
     case 'self':
       return ['SELF', 'The connection met itself']
     case 'busy':
-      return ['PAIR_BUSY', 'Two processes are paired here already. Use another address for another pair']
+      return ['PAIR_BUSY', 'The other side says that two are paired here already. Use another address for another pair']
     case 'protocol':
       return ['PROTOCOL', `${who}: ${refusal.text}`]
     default:
       return refusal.reason satisfies never
   }
+}
+
+/** Text of whoever answered, which may be anybody: without what would move a terminal or a log to another line. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\uFFFD')
 }
 
 /** Somebody accepted, and sent nothing until the time of the handshake was up. */

@@ -52,6 +52,14 @@ export interface MeetingHost extends PumpHost {
   displaced(): void
 }
 
+interface MeetingSettings {
+  readonly strangersMax: number
+  readonly drainMs: number
+  readonly keepaliveMs: number
+  /** The longest time for which a REFUSE can keep a first `connect` waiting. */
+  readonly busyMsMax: number
+}
+
 export interface MeetingPlan {
   /** Whether a failure that another try will not mend ends the meeting: so for the first one, not after a loss. */
   readonly isFirst: boolean
@@ -82,7 +90,7 @@ export class Meeting implements PumpHost {
   readonly #clock: Clock
   readonly #random: Random
   readonly #host: MeetingHost
-  readonly #settings: { strangersMax: number; drainMs: number; keepaliveMs: number }
+  readonly #settings: MeetingSettings
 
   #listener: Listener | undefined
   /** The address that was held last is given up. */
@@ -108,13 +116,7 @@ export class Meeting implements PumpHost {
   /** Settles when the last `stop` has. */
   #stopped: Promise<void> = Promise.resolve()
 
-  constructor(
-    transport: Transport,
-    clock: Clock,
-    random: Random,
-    host: MeetingHost,
-    settings: { strangersMax: number; drainMs: number; keepaliveMs: number },
-  ) {
+  constructor(transport: Transport, clock: Clock, random: Random, host: MeetingHost, settings: MeetingSettings) {
     this.#transport = transport
     this.#clock = clock
     this.#random = random
@@ -207,11 +209,15 @@ export class Meeting implements PumpHost {
           break
         case 'busy': {
           const now = this.#clock.now()
-          busyUntil ??= now + outcome.retryInMs
-          this.#bePatient(plan, signal)
-          if (plan.isStandby) plan.standsBy()
+          // Whoever says so may be anybody, and is not waited for longer than a peer that fell silent.
+          busyUntil ??= now + Math.min(outcome.retryInMs, this.#settings.busyMsMax)
+          this.#lastError = outcome.error
+          if (plan.isStandby) {
+            this.#bePatient(plan, signal)
+            plan.standsBy()
+          }
           // Whoever is to be told for good was at least told once that the present peer is alive.
-          else if (plan.isFirst && (outcome.retryInMs === 0 || now >= busyUntil)) throw outcome.error
+          if (!plan.isStandby && plan.isFirst && (outcome.retryInMs === 0 || now >= busyUntil)) throw outcome.error
           if (plan.isStandby || plan.isFirst) {
             await this.#pause((plan.isStandby ? STANDBY_MS : BUSY_MS) * (0.75 + this.#random.fraction() / 2), signal)
             continue

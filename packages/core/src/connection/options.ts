@@ -75,7 +75,7 @@ export interface ConnectionOptions<Mine = AnyApi> {
   readonly reconnect?: ReconnectOptions | false
   /**
    * How long a session outlives its link: calls wait so long for the peer to come back, and then go on as if nothing had
-   * happened. 0, the default, ends it with the link.
+   * happened. 60,000 by default; 0 ends it with the link.
    */
   readonly resumeWindowMs?: number
   /** How long a listener keeps the place for a peer that it has lost, before another may have it. 1,000 by default. */
@@ -177,7 +177,7 @@ export function completeOptions(options: unknown, utf8: Utf8): { settings: Setti
     handshakeTimeoutMs: milliseconds(given, 'handshakeTimeoutMs', 5000, { finite: true }),
     drainMs: milliseconds(given, 'drainMs', 5000, { finite: true, zero: true }),
     reconnect: reconnect(given['reconnect']),
-    resumeWindowMs: milliseconds(given, 'resumeWindowMs', 0, { finite: true, zero: true }),
+    resumeWindowMs: milliseconds(given, 'resumeWindowMs', 60_000, { finite: true, zero: true }),
     holdMs: milliseconds(given, 'holdMs', 1000, { finite: true, zero: true }),
     failover: flag(given, 'failover', true),
     whenBusy: oneOf(given, 'whenBusy', ['reject', 'wait']),

@@ -84,9 +84,18 @@ export function decodePayload(content: number, bytes: Uint8Array, utf8: Utf8): u
       return utf8.decode(bytes)
     case CONTENT.JSON:
       if (jsonDepth(bytes) > JSON_DEPTH_MAX) throw new Error(`JSON nested more than ${JSON_DEPTH_MAX} deep`)
-      return JSON.parse(utf8.decode(bytes)) as unknown
+      return parsed(utf8.decode(bytes))
     default:
       return undefined
+  }
+}
+
+/** @throws Error that does not quote the text, as that of `JSON.parse` does: it may be logged, or told to the peer */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    throw new SyntaxError('it is not JSON')
   }
 }
 

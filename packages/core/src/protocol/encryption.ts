@@ -48,6 +48,8 @@ export interface Sealer {
 }
 
 export interface Opener {
+  /** Why the last record did not verify, where the cipher has said so. */
+  readonly failure?: unknown
   /** The plaintext of the next record, in bytes of its own; undefined when it does not verify, or the counter is at its end. */
   open(record: Uint8Array): Uint8Array | undefined
 }

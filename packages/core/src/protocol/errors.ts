@@ -9,8 +9,8 @@ export class ProtocolError extends Error {
   /** The section of PROTOCOL.md that was broken, such as `4.2`. */
   readonly section: string
 
-  constructor(section: string, message: string) {
-    super(`${message} (PROTOCOL.md, section ${section})`)
+  constructor(section: string, message: string, cause?: unknown) {
+    super(`${message} (PROTOCOL.md, section ${section})`, cause === undefined ? undefined : { cause })
     this.section = section
   }
 }

@@ -446,7 +446,7 @@ export class Link {
     }
     if (preamble.mode !== this.#guard.mode) {
       const text = `mode ${preamble.mode} meets mode ${this.#guard.mode}`
-      this.#mismatch('mode', text, { mode: preamble.mode })
+      this.#mismatch('mode', text, { mode: preamble.mode, cipherName: '' })
       return false
     }
     this.#records?.expect(preamble.messageBytes)
@@ -461,7 +461,9 @@ export class Link {
       if (record === undefined) return false
       if (this.#opens) {
         const plain = this.#guard.opener?.open(record)
-        if (plain === undefined) throw new ProtocolError('11.1', 'A record does not verify')
+        if (plain === undefined) {
+          throw new ProtocolError('11.1', 'A record does not verify', this.#guard.opener?.failure)
+        }
         if (plain.length === 0) throw new ProtocolError('11.1', 'A record without content')
         this.#reader.feed(plain, false)
       } else {
@@ -587,6 +589,8 @@ export class Link {
   #readRefuse(): void {
     this.#allow('read refuse')
     const refusal = decodeRefusal(this.#reader.keep(this.#reader.start).slice(), this.#options.utf8)
+    // Only who has proven the secret is told so: else anybody could keep us waiting.
+    if (this.#expectsRefuse && refusal.reason === 'busy') throw new ProtocolError('5.5', 'Busy before a proof')
     this.#end({ by: 'refused', refusal })
   }
 

@@ -7,8 +7,11 @@ import type { RecordReader } from './records.js'
 import { CONTENT, FLAG, HEADER_BYTES, KIND, readU32 } from './wire.js'
 
 const EMPTY = new Uint8Array(0)
-/** Payloads up to this size are cut out of a transient chunk one by one; above it the rest of the chunk is copied once. */
-export const SLICE_BYTES_MAX = 64
+/**
+ * Payloads up to this size are copied one by one; a larger one may hold on to the whole chunk that it came in, which is at most
+ * 32 times as large. Without it a peer could make the limits of memory mean little by padding.
+ */
+export const SLICE_BYTES_MAX = 2048
 
 /** Which kinds may carry fragments, content and an id; a kind that is not here is unknown. */
 const SHAPE: Readonly<Record<number, { readonly parts: boolean; readonly content: boolean; readonly id: boolean }>> = {

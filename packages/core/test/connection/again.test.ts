@@ -100,6 +100,25 @@ test('an address that answers and hangs up in the middle, again and again, is to
   await world.end()
 })
 
+test('text of whoever refuses cannot move a terminal', async () => {
+  const world = new World()
+  const text = '\u001b[2Jfake\nERROR all is lost\u2028'
+  const bytes = new TextEncoder().encode(text)
+  occupy(world, ({ pipe }) => {
+    const payload = Uint8Array.of(6, 1, 0, 0, 0, 0, 0, 0, bytes.length, ...bytes)
+    const refuse = Uint8Array.of(4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, payload.length, ...payload)
+    pipe.write([Uint8Array.of(0x50, 0x4c, 0x4e, 0x4b, 1, 0x80, 0, refuse.length, ...refuse)])
+    pipe.end()
+  })
+  const error = await failure(world.make({ ...echo, encryption: undefined }).connect())
+  expect(error.code).toBe('PROTOCOL')
+  expect(error.message).toContain('fake')
+   
+  expect(error.message).not.toMatch(/[\u0000-\u001f\u2028]/)
+  remove(world)
+  await world.end()
+})
+
 test('a listener of the state idle that connects again at once does not end in a recursion', async () => {
   const world = new World()
   const options: Options = { transport: { ...world.address.transport(), reach: 'network' }, encryption: undefined }

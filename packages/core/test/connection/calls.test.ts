@@ -242,7 +242,7 @@ describe('a signal', () => {
   })
 })
 
-describe('a cut', () => {
+describe('a cut that no session outlives', () => {
   for (const who of ['dialer', 'listener'] as const) {
     test(`settles the ${who}'s calls with PEER_LOST and what is known of each`, async () => {
       const world = new World()
@@ -252,6 +252,7 @@ describe('a cut', () => {
           signals.push(signal)
           return new Promise(() => undefined)
         },
+        resumeWindowMs: 0,
         limits: { handlersMax: 2 },
         queryTimeoutMs: Infinity,
       }
@@ -278,7 +279,7 @@ describe('a cut', () => {
 
   test('in the very turn of the call is not-sent', async () => {
     const world = new World()
-    const [, b] = await world.pair(echo)
+    const [, b] = await world.pair({ ...echo, resumeWindowMs: 0 })
     const asked = failure(b.query(1))
     world.pipe[0].destroy()
     const error = await asked
@@ -288,7 +289,7 @@ describe('a cut', () => {
 
   test('in the middle of large messages settles both sides', async () => {
     const world = new World()
-    const [a, b] = await world.pair({ ...echo, limits: { replayBytesMax: 100_000 } })
+    const [a, b] = await world.pair({ ...echo, resumeWindowMs: 0, limits: { replayBytesMax: 100_000 } })
     const bytes = new Uint8Array(3_000_000)
     const asked = [failure(a.query(bytes)), failure(b.query(bytes, { borrow: true }))]
     world.pipe[1].stalled = true

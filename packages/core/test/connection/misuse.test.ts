@@ -321,7 +321,7 @@ describe('lent bytes', () => {
   })
 
   test('settles when the pipe is gone before it drained', async () => {
-    const { world, b, far, first } = await full()
+    const { world, b, far, first } = await full({ resumeWindowMs: 0 })
     const lost = failure(first)
     const failed = failure(b.query(new Uint8Array(100_000), { borrow: true, timeoutMs: 100 }))
     await world.clock.advance(500)
@@ -435,6 +435,7 @@ describe('a peer that has said goodbye', () => {
     const life = mortal(world)
     const a = world.make({
       whenApart: 'wait',
+      resumeWindowMs: 0,
       drainMs: 60_000,
       onQuery: async (_, context) => {
         await gate.promise
@@ -736,7 +737,7 @@ describe('a getter in a payload', () => {
     'that ends the connection (%s) fails its own call, and nothing else breaks',
     async (how) => {
       const world = new World()
-      const [a, b] = await world.pair(echo)
+      const [a, b] = await world.pair({ ...echo, resumeWindowMs: 0 })
       const outcome = rejected(
         a.query({
           get x() {

@@ -134,7 +134,7 @@ describe('back-pressure', () => {
     ] as const) {
       const world = new World()
       const gate = deferred()
-      const [, b] = await world.pair({ limits, drainMs: 200, onNotify: () => gate.promise })
+      const [, b] = await world.pair({ limits, drainMs: 200, resumeWindowMs: 0, onNotify: () => gate.promise })
       const first = Promise.allSettled(Array.from({ length: 30 }, (_, at) => b.notify(at)))
       await world.clock.advance(50)
       const stop = new AbortController()
@@ -191,9 +191,9 @@ describe('borrow', () => {
     await world.end()
   })
 
-  test('is unknown or not-sent when the link is cut', async () => {
+  test('is unknown or not-sent when the link is cut and no session outlives it', async () => {
     const world = new World()
-    const [, b] = await world.pair({})
+    const [, b] = await world.pair({ resumeWindowMs: 0 })
     const written = failure(b.notify(new Uint8Array(5000), { borrow: true }))
     await world.clock.settle()
     const queued = failure(b.notify(new Uint8Array(5000), { borrow: true }))

@@ -14,10 +14,10 @@ function history(connection: Connection): string[] {
 }
 
 describe('after a loss', () => {
-  test('both are apart, then paired again in a new session with the same peer', async () => {
+  test('that no session outlives both are apart, then paired again in a new one with the same peer', async () => {
     const world = new World()
-    const a = world.make(echo)
-    const b = world.make(echo)
+    const a = world.make({ ...echo, resumeWindowMs: 0 })
+    const b = world.make({ ...echo, resumeWindowMs: 0 })
     const seen = [history(a), history(b)]
     await a.connect({ until: 'started' })
     await b.connect()
@@ -91,11 +91,12 @@ describe('after a loss', () => {
   })
 })
 
-describe('a peer that dials anew before its loss was noticed here', () => {
+describe('a peer that dials anew, without its session, before its loss was noticed here', () => {
   test('is told as apart, then paired', async () => {
     const world = new World()
     const [a] = await world.pair({
       ...echo,
+      resumeWindowMs: 0,
       onQuery: (query) => (query === 'wait' ? new Promise(() => undefined) : query),
     })
     const seen = history(a)
@@ -113,7 +114,7 @@ describe('a peer that dials anew before its loss was noticed here', () => {
 
   test('leaves nothing when the application closes as it is told', async () => {
     const world = new World()
-    const [a] = await world.pair(echo)
+    const [a] = await world.pair({ ...echo, resumeWindowMs: 0 })
     a.on('apart', () => void a.close())
     world.pipe[0].vanish()
     await world.finish(a.closed)

@@ -111,6 +111,7 @@ describe('close() inside an event', () => {
   test('in a rejected call, a resolved connect, and a handler that is told to stop, while the pair is lost', async () => {
     const world = new World()
     const [a, b] = await world.pair({
+      resumeWindowMs: 0,
       onQuery: (_, context) =>
         new Promise((_resolve, reject) => {
           context.signal.addEventListener('abort', () => {
