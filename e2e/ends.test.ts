@@ -65,7 +65,7 @@ describe.each<Kind>(['unix', 'tcp'])('on %s', (kind) => {
   })
 
   it.each([
-    ['SECRET_MISMATCH', 'secret', { secret: 'another-secret' }],
+    ['SECRET_MISMATCH', 'secret', { secret: 'another-secret-of-many-bytes' }],
     ['PAIR_BUSY', 'busy', {}],
   ])('a REFUSE arrives, although its reader is blocked: %s', async (code, reason, options) => {
     const place = await meetingPlace(kind)

@@ -50,7 +50,7 @@ export function loadKey(pathOrBytes: string | Uint8Array, options: LoadKeyOption
   checkPath('loadKey', pathOrBytes)
   if (KEY_AS_TEXT.test(pathOrBytes)) {
     // Without the text: it is most likely a key, and errors are logged.
-    throw new TypeError("loadKey: this looks like a key as text; pass its bytes, such as Buffer.from(text, 'hex')")
+    throw new TypeError('loadKey: this looks like a key as text; pass its 32 bytes')
   }
   return readKeyFile(pathOrBytes, isSharedAllowed)
 }

@@ -113,7 +113,7 @@ test('text of whoever refuses cannot move a terminal', async () => {
   const error = await failure(world.make({ ...echo, encryption: undefined }).connect())
   expect(error.code).toBe('PROTOCOL')
   expect(error.message).toContain('fake')
-   
+
   expect(error.message).not.toMatch(/[\u0000-\u001f\u2028]/)
   remove(world)
   await world.end()
