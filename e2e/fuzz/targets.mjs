@@ -243,9 +243,13 @@ function framesTarget(/** @type {Side} */ side, /** @type {Options} */ { wrap })
   }
 }
 
-/** Events of each type in their order. Between types it may differ: what is read in one go is told behind what is queued. */
+/**
+ * Events of each type in their order. Between types it may differ: what is read in one go is told behind what is queued. And how
+ * much of our own was taken before the end depends on how often there was something to read.
+ */
 function byType(/** @type {readonly string[]} */ delivered) {
-  return [...delivered.map((event) => `${event.split('"', 4)[3]} ${event}`)]
+  const ofPeer = delivered.filter((event) => !event.startsWith('{"type":"taken"'))
+  return [...ofPeer.map((event) => `${event.split('"', 4)[3]} ${event}`)]
     .map((event, index) => ({ event, index, type: event.split(' ', 1)[0] ?? '' }))
     .sort((a, b) => (a.type < b.type ? -1 : a.type > b.type ? 1 : a.index - b.index))
     .map(({ event }) => event)
