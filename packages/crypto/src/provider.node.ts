@@ -14,12 +14,13 @@ import { concat } from './bytes.js'
 import { TAG_BYTES, type Aead, type Agreement, type Provider } from './provider.js'
 
 const CIPHER = 'aes-256-gcm'
-const CIPHER_OPTIONS = { authTagLength: TAG_BYTES }
 /** What stands before the 32 bytes of an X25519 key in PKCS #8 and in SubjectPublicKeyInfo (RFC 8410). */
 const PRIVATE_KEY_HEAD = Uint8Array.of(0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 4, 0x22, 4, 0x20)
 const PUBLIC_KEY_HEAD = Uint8Array.of(0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 3, 0x21, 0)
 /** As long as the records of the protocol may be. */
 const JOINED_BYTES_MAX = 65_536
+/** Copying so many bytes costs about as much as a call of update(). */
+const SMALL_BYTES_MAX = 8192
 
 /** Chunks are joined here, since one update() of many bytes is several times faster than many of few. */
 let joined: Uint8Array | undefined
@@ -29,19 +30,28 @@ function plain(bytes: Buffer): Uint8Array {
   return bytes.buffer.byteLength === bytes.byteLength ? new Uint8Array(bytes.buffer) : new Uint8Array(bytes)
 }
 
-/** The same bytes in few pieces, which are valid until the next call. */
+/** The same bytes in fewer pieces, which are valid until the next call: small neighbours are joined, large ones stay as they are. */
 function fewer(chunks: readonly Uint8Array[]): readonly Uint8Array[] {
   if (chunks.length === 1) return chunks
-  let lengthBytes = 0
-  for (const chunk of chunks) lengthBytes += chunk.length
-  if (lengthBytes > JOINED_BYTES_MAX) return chunks
   joined ??= new Uint8Array(JOINED_BYTES_MAX)
-  let at = 0
-  for (const chunk of chunks) {
-    joined.set(chunk, at)
-    at += chunk.length
+  const pieces: Uint8Array[] = []
+  let from = 0
+  let to = 0
+  const endPiece = (): void => {
+    if (to > from) pieces.push((joined as Uint8Array).subarray(from, to))
+    from = to
   }
-  return [joined.subarray(0, lengthBytes)]
+  for (const chunk of chunks) {
+    if (chunk.length > SMALL_BYTES_MAX || to + chunk.length > JOINED_BYTES_MAX) {
+      endPiece()
+      pieces.push(chunk)
+    } else {
+      joined.set(chunk, to)
+      to += chunk.length
+    }
+  }
+  endPiece()
+  return pieces
 }
 
 class NodeAead implements Aead {
@@ -52,21 +62,21 @@ class NodeAead implements Aead {
   }
 
   seal(nonce: Uint8Array, associated: Uint8Array, chunks: readonly Uint8Array[]): Uint8Array[] {
-    const cipher = createCipheriv(CIPHER, this.#key, nonce, CIPHER_OPTIONS)
+    const cipher = createCipheriv(CIPHER, this.#key, nonce)
     if (associated.length > 0) cipher.setAAD(associated)
     const pieces: Uint8Array[] = []
     for (const chunk of fewer(chunks)) {
-      if (chunk.length > 0) pieces.push(plain(cipher.update(chunk)))
+      if (chunk.length > 0) pieces.push(cipher.update(chunk))
     }
     cipher.final()
-    pieces.push(plain(cipher.getAuthTag()))
+    pieces.push(cipher.getAuthTag())
     return pieces
   }
 
   open(nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
     const lengthBytes = sealed.length - TAG_BYTES
     if (lengthBytes < 0) return undefined
-    const decipher = createDecipheriv(CIPHER, this.#key, nonce, CIPHER_OPTIONS)
+    const decipher = createDecipheriv(CIPHER, this.#key, nonce)
     if (associated.length > 0) decipher.setAAD(associated)
     decipher.setAuthTag(sealed.subarray(lengthBytes))
     const opened = lengthBytes === 0 ? new Uint8Array(0) : plain(decipher.update(sealed.subarray(0, lengthBytes)))

@@ -114,12 +114,13 @@ export function sealStream(chunks: readonly Uint8Array[], sealer: Sealer, out: U
     const pieces = sealer.seal(plain)
     if (pieces === undefined) throw new CipherError('This link has sent its last record')
     const head = new Uint8Array(HEAD_BYTES)
-    writeU16(
-      head,
-      0,
-      pieces.reduce((sum, piece) => sum + piece.length, 0),
-    )
-    out.push(head, ...pieces)
+    out.push(head)
+    let lengthBytes = 0
+    for (const piece of pieces) {
+      lengthBytes += piece.length
+      out.push(piece)
+    }
+    writeU16(head, 0, lengthBytes)
     plain = []
     plainBytes = 0
   }
