@@ -3,92 +3,51 @@
  * closely, so that what is wrong with them is told here and not by a handshake that fails. Peers are not known here.
  */
 import { constants as tlsConstants, createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { createSecureContext, type SecureContext, type SecureContextOptions, type SecureVersion } from 'node:tls'
-import { PairlinkError } from '@pairlink/core'
+import { fileError, readFiles, type CertificateBytes, type CertificatePaths } from './read.js'
 
-export interface CertificateFiles {
-  readonly certFile: string
-  readonly keyFile: string
-  readonly caFile: string | undefined
+export interface CertificateFiles extends CertificatePaths {
   readonly minVersion: SecureVersion
 }
 
-/** What one handshake is done with. */
+/** What handshakes are done with, until a file changes. */
 export interface Credentials {
-  /** Our certificate as DER: what a peer must show, where there is no CA. */
-  readonly own: Buffer
+  /** What a peer must show, where there is no CA. */
+  readonly own: X509Certificate
   readonly isPinned: boolean
+  /** What `context` was made of. */
   readonly options: SecureContextOptions
   readonly context: SecureContext
 }
 
-/** Which fault of our files, as the `reason` of the error. */
-type FileFault =
-  | 'missing'
-  | 'unreadable'
-  | 'malformed'
-  | 'mismatched'
-  | 'encrypted-key'
-  | 'expired'
-  | 'not-yet-valid'
-  | 'weak'
-  | 'key-shared'
-
 const RSA_BITS_MIN = 2048
-/** Not blocking, since a FIFO would otherwise stop the process until somebody writes to it. Windows has no such flag: 0. */
-const OPEN_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK
-const GROUP_AND_OTHERS = 0o077
+/** The kinds of keys and the curves that TLS 1.3 has signatures for, as Node calls them. */
+const KINDS: readonly unknown[] = ['rsa', 'rsa-pss', 'ec', 'ed25519', 'ed448']
+const CURVES: readonly unknown[] = ['prime256v1', 'secp384r1', 'secp521r1']
+/** Somewhat below the 64 KiB from which on a handshake with one large certificate breaks. */
+const CHAIN_BYTES_MAX = 60_000
 const CERTIFICATE_PEM = '-----BEGIN CERTIFICATE-----'
+const EACH_PEM = /-----BEGIN CERTIFICATE-----([^-]*)/g
 /** Of PKCS#8, and of the older formats. */
 const ENCRYPTED_PEM = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4,ENCRYPTED/
 /** What OpenSSL calls the keys and the signatures that it will not work with. */
 const TOO_WEAK = /TOO_SMALL|TOO_WEAK/
 
 /**
- * The path of a file, absolute from now on.
- * @throws TypeError for what can be no path
+ * What reads the files at each call, and looks whether a handshake can be done with them. Parsing them and making a context
+ * takes up to a hundred times as long as reading, and strangers can have it done: so that is done once for the same bytes.
+ * Their bytes are compared and not their times, which a file that is replaced twice in a moment may keep.
+ *
+ * What is returned throws PairlinkError `CERTIFICATE` with the fault as its `reason`.
  */
-export function pathOf(who: string, name: string, path: unknown): string {
-  if (typeof path === 'string' && path !== '' && !path.includes('\0')) return resolve(path)
-  throw new TypeError(`${who}: ${name} must be the path of a file`)
-}
-
-function fileError(path: string, reason: FileFault, text: string, cause?: unknown): PairlinkError {
-  return new PairlinkError('CERTIFICATE', `${path}: ${text}`, { reason, ...(cause !== undefined && { cause }) })
-}
-
-/**
- * Reads the files and looks whether a handshake can be done with them.
- * @throws PairlinkError `CERTIFICATE` with the fault as its `reason`
- */
-export function loadCredentials({ certFile, keyFile, caFile, minVersion }: CertificateFiles): Credentials {
-  const cert = readWhole(certFile)
-  const key = readKey(keyFile)
-  const ca = caFile === undefined ? undefined : readWhole(caFile)
-  const certificate = parseCertificate(certFile, cert)
-  if (caFile !== undefined && ca !== undefined) parseCertificate(caFile, ca)
-  const privateKey = parseKey(keyFile, key)
-  checkStrength(certFile, certificate)
-  if (!certificate.checkPrivateKey(privateKey)) {
-    throw fileError(
-      keyFile,
-      'mismatched',
-      `the key does not belong to the certificate in ${certFile}. Use both of one pair`,
-    )
+export function credentialsOf(files: CertificateFiles): () => Credentials {
+  let last: { readonly bytes: CertificateBytes; readonly credentials: Credentials } | undefined
+  return () => {
+    const bytes = readFiles(files)
+    if (last === undefined || !isSame(bytes, last.bytes)) last = { bytes, credentials: credentialsFrom(files, bytes) }
+    checkDates(files.certFile, last.credentials.own)
+    return last.credentials
   }
-  checkDates(certFile, certificate)
-  const options: SecureContextOptions = {
-    cert,
-    key,
-    // Without a CA the roots of the system would be loaded; what is said of the chain is then not asked for anyway.
-    ca: ca ?? cert,
-    minVersion,
-    maxVersion: 'TLSv1.3',
-    secureOptions: tlsConstants.SSL_OP_NO_TICKET | tlsConstants.SSL_OP_NO_RENEGOTIATION,
-  }
-  return { own: certificate.raw, isPinned: ca === undefined, options, context: makeContext(certFile, options) }
 }
 
 /** Where the present time lies: undefined for within the certificate's dates. */
@@ -98,33 +57,47 @@ export function dateFault(certificate: X509Certificate, nowMs = Date.now()): 'ex
   return undefined
 }
 
-function readKey(path: string): Buffer {
-  return readWhole(path, (mode) => {
-    if (process.platform === 'win32' || (mode & GROUP_AND_OTHERS) === 0) return
-    const shown = (mode & 0o777).toString(8).padStart(4, '0')
-    throw fileError(path, 'key-shared', `others than its owner may use the key (mode ${shown}). chmod 600 it`)
-  })
+/** Whether a certificate and a key, both as PEM, are of one pair. */
+export function isPair(cert: Buffer, key: Buffer): boolean {
+  return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))
 }
 
-/** @param checkMode called with the mode of the file that is read, whatever lies at the path by then */
-function readWhole(path: string, checkMode: (mode: number) => void = () => undefined): Buffer {
-  let fd: number | undefined
-  try {
-    fd = openSync(path, OPEN_FLAGS)
-    const found = fstatSync(fd)
-    if (!found.isFile()) throw fileError(path, 'unreadable', 'it is not a regular file')
-    checkMode(found.mode)
-    return readFileSync(fd)
-  } catch (error) {
-    if (error instanceof PairlinkError) throw error
-    const { code = 'an error' } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw fileError(path, 'missing', 'there is no such file. generateCertificate() makes a fitting pair', error)
-    }
-    throw fileError(path, 'unreadable', `it cannot be read (${code}). Check who may read it`, error)
-  } finally {
-    if (fd !== undefined) closeSync(fd)
+function isSame(one: CertificateBytes, other: CertificateBytes): boolean {
+  if (!one.cert.equals(other.cert) || !one.key.equals(other.key)) return false
+  return one.ca === undefined || other.ca === undefined ? one.ca === other.ca : one.ca.equals(other.ca)
+}
+
+function credentialsFrom(
+  { certFile, keyFile, caFile, minVersion }: CertificateFiles,
+  { cert, key, ca }: CertificateBytes,
+): Credentials {
+  const own = parseCertificate(certFile, cert)
+  if (caFile !== undefined && ca !== undefined) parseCertificate(caFile, ca)
+  const privateKey = parseKey(keyFile, key)
+  checkKey(certFile, own)
+  checkLength(certFile, cert)
+  if (!own.checkPrivateKey(privateKey)) {
+    throw fileError(
+      keyFile,
+      'mismatched',
+      `the key does not belong to the certificate in ${certFile}. Use both of one pair`,
+    )
   }
+  const options: SecureContextOptions = {
+    cert,
+    key,
+    // Without a CA the roots of the system would be loaded; what is said of the chain is then not asked for anyway.
+    ca: ca ?? cert,
+    // Whatever stands in the file is trusted, also a CA that another one has signed: that one is then not let in by itself.
+    allowPartialTrustChain: true,
+    minVersion,
+    maxVersion: 'TLSv1.3',
+    secureOptions: tlsConstants.SSL_OP_NO_TICKET | tlsConstants.SSL_OP_NO_RENEGOTIATION,
+    // As a server of Node would set them.
+    honorCipherOrder: true,
+    sessionIdContext: 'pairlink',
+  }
+  return { own, isPinned: ca === undefined, options, context: makeContext(certFile, options) }
 }
 
 function parseCertificate(path: string, pem: Buffer): X509Certificate {
@@ -152,12 +125,26 @@ function parseKey(path: string, pem: Buffer): KeyObject {
   }
 }
 
-function checkStrength(path: string, certificate: X509Certificate): void {
-  const { asymmetricKeyDetails } = publicKeyOf(path, certificate)
+/** What a handshake would fail at, and the other side be blamed for. */
+function checkKey(path: string, certificate: X509Certificate): void {
+  const { asymmetricKeyType: kind = 'unknown', asymmetricKeyDetails: details = {} } = publicKeyOf(path, certificate)
+  if (!KINDS.includes(kind) || (kind === 'ec' && !CURVES.includes(details.namedCurve))) {
+    const shown = kind === 'ec' ? `of the curve ${details.namedCurve ?? 'unknown'}` : `of the kind ${kind}`
+    const text = `its key is ${shown}, which TLS 1.3 does not know. Make one of P-256, P-384, P-521, Ed25519 or RSA`
+    throw fileError(path, 'unsupported', text)
+  }
   // Only keys of RSA and its like have a modulus.
-  const bits = asymmetricKeyDetails?.modulusLength
+  const bits = details.modulusLength
   if (bits === undefined || bits >= RSA_BITS_MIN) return
   throw fileError(path, 'weak', `its RSA key has ${bits} bits, and ${RSA_BITS_MIN} is the least. Make a new one`)
+}
+
+function checkLength(path: string, pem: Buffer): void {
+  let bytes = 0
+  for (const [, base64 = ''] of pem.toString('latin1').matchAll(EACH_PEM)) bytes += Buffer.from(base64, 'base64').length
+  if (bytes <= CHAIN_BYTES_MAX) return
+  const text = `its certificates have ${bytes} bytes, and ${CHAIN_BYTES_MAX} is the most. Leave out what is not needed`
+  throw fileError(path, 'unsupported', text)
 }
 
 function publicKeyOf(path: string, certificate: X509Certificate): KeyObject {

@@ -3,11 +3,13 @@
  * is made stands in a file of its own, which is loaded when one is asked for.
  */
 import { randomBytes } from 'node:crypto'
-import { link, open, rename, unlink } from 'node:fs/promises'
+import { readFileSync, renameSync } from 'node:fs'
+import { link, open, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { PairlinkError } from '@pairlink/core'
 import { checkOptions } from '@pairlink/transport-net/layer'
-import { pathOf } from './files.js'
+import { isPair } from './files.js'
+import { pathOf } from './read.js'
 
 export interface GenerateOptions {
   /** Where the certificate goes, for everybody to read. */
@@ -16,7 +18,7 @@ export interface GenerateOptions {
   readonly keyFile: string
   /** How long it is valid from now on: 3,650 by default. */
   readonly days?: number
-  /** Replaces files that are there; by default that is an error. */
+  /** Replaces files that are there; by default that is an error. Of several at once, the pair of one remains. */
   readonly overwrite?: boolean
 }
 
@@ -24,6 +26,8 @@ const DAYS_DEFAULT = 3650
 const DAYS_MAX = 36_500
 const CERT_MODE = 0o644
 const KEY_MODE = 0o600
+/** How often both files are replaced until they are a pair; a second time is rare. */
+const ROUNDS_MAX = 20
 
 /**
  * Makes a P-256 key and a certificate that it signs itself, fit for both sides. Give both files to both processes.
@@ -44,11 +48,13 @@ export async function generateCertificate(options: GenerateOptions): Promise<voi
   const { selfSigned } = await import('./self-signed.js')
   const { cert, key } = await selfSigned(days)
   const temporary: string[] = []
+  const writeBoth = async (): Promise<Both> => ({
+    key: [await writeBeside(keyFile, key, KEY_MODE, temporary), keyFile],
+    cert: [await writeBeside(certFile, cert, CERT_MODE, temporary), certFile],
+  })
   try {
-    const newKey = await writeBeside(keyFile, key, KEY_MODE, temporary)
-    const newCert = await writeBeside(certFile, cert, CERT_MODE, temporary)
-    if (overwrite) await replaceBoth([newKey, keyFile], [newCert, certFile])
-    else await nameBoth([newKey, keyFile], [newCert, certFile])
+    if (overwrite) await replaceBoth(certFile, keyFile, writeBoth)
+    else await nameBoth(await writeBoth())
     await syncDirectories(keyFile, certFile)
   } finally {
     for (const path of temporary) await unlink(path).catch(() => undefined)
@@ -57,8 +63,13 @@ export async function generateCertificate(options: GenerateOptions): Promise<voi
 
 type Naming = readonly [from: string, to: string]
 
+interface Both {
+  readonly key: Naming
+  readonly cert: Naming
+}
+
 /** Whoever names the key has won, so that two processes at once cannot leave the key of one with the certificate of the other. */
-async function nameBoth(key: Naming, cert: Naming): Promise<void> {
+async function nameBoth({ key, cert }: Both): Promise<void> {
   await name(key)
   try {
     await name(cert)
@@ -76,13 +87,35 @@ async function name([from, to]: Naming): Promise<void> {
   }
 }
 
-async function replaceBoth(...namings: Naming[]): Promise<void> {
-  for (const [from, to] of namings) {
-    try {
-      await rename(from, to)
-    } catch (error) {
-      throw writeError(to, error)
-    }
+/**
+ * Two that replace at once can leave the key of one and the certificate of the other. So each looks at what lies there
+ * afterwards, and begins again where it is no pair: the last one always finds its own. A lock would do it in one go, and
+ * stay for ever where its process is killed.
+ */
+async function replaceBoth(certFile: string, keyFile: string, write: () => Promise<Both>): Promise<void> {
+  for (let round = 1; round <= ROUNDS_MAX; round++) {
+    const { key, cert } = await write()
+    replace(key)
+    replace(cert)
+    if (isPairAt(certFile, keyFile)) return
+  }
+  throw notKeptError(certFile, keyFile)
+}
+
+/** Not async, so that nobody in this process comes between two of them, and hardly anybody else. */
+function replace([from, to]: Naming): void {
+  try {
+    renameSync(from, to)
+  } catch (error) {
+    throw writeError(to, error)
+  }
+}
+
+function isPairAt(certFile: string, keyFile: string): boolean {
+  try {
+    return isPair(readFileSync(certFile), readFileSync(keyFile))
+  } catch {
+    return false // replaced by something else, or gone
   }
 }
 
@@ -116,6 +149,11 @@ async function syncDirectories(...paths: string[]): Promise<void> {
       await handle.close()
     }
   }
+}
+
+function notKeptError(certFile: string, keyFile: string): PairlinkError {
+  const text = `${certFile} and ${keyFile} are no pair, however often they are written. Check that they are two files, and who else writes to them`
+  return new PairlinkError('CERTIFICATE', text, { reason: 'unwritable' })
 }
 
 function writeError(path: string, cause: unknown): PairlinkError {

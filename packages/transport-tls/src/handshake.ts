@@ -3,7 +3,7 @@
  * speak pairlink, whoever they are: certificates are not judged here.
  */
 import type { Socket } from 'node:net'
-import { connect, createServer, type TLSSocket } from 'node:tls'
+import { connect, createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
 import { PairlinkError } from '@pairlink/core'
 import type { Credentials } from './files.js'
 
@@ -49,9 +49,8 @@ export const HANDSHAKES: Readonly<
     })
   },
 
-  listener(socket, { options }, address, sink) {
-    // A server that never listens: it makes the sockets secure that it is given.
-    const server = createServer({ ...options, ALPNProtocols: [ALPN], requestCert: true, rejectUnauthorized: false })
+  listener(socket, credentials, address, sink) {
+    const server = serverOf(credentials)
     server.once('secureConnection', (tls) => {
       tls.allowHalfOpen = true
       finish(tls, address, sink)
@@ -63,6 +62,33 @@ export const HANDSHAKES: Readonly<
     socket.allowHalfOpen = false
     server.emit('connection', socket)
   },
+}
+
+/**
+ * Calls back once the dialer has sent something, or has hung up without. What was read by then stays in the socket, and the
+ * secure one takes it from there. A socket that breaks calls nothing.
+ */
+export function onFirstByte(socket: Socket, arrived: () => void, left: (error: Error) => void): void {
+  socket.once('readable', () => {
+    if (socket.readableLength > 0) arrived()
+    else left(new Error('the dialer hung up before its first byte'))
+  })
+}
+
+/**
+ * A server that never listens: it makes the sockets secure that it is given. One for each of them, since it does not say
+ * which of them it speaks of.
+ *
+ * It would make a context of its own, with all of the CA. So it makes an empty one, and gets the one that is ready in its
+ * place, by a name that Node does not document; where that is missing, it makes its own. A TLSSocket without a server would
+ * need more such names: for the end of the handshake, its errors, and what is said of the chain.
+ */
+function serverOf({ context, options }: Credentials): Server {
+  const asking = { ALPNProtocols: [ALPN], requestCert: true, rejectUnauthorized: false }
+  const server: Server & { _sharedCreds?: SecureContext } = createServer({ ...asking, ca: [] })
+  if (server._sharedCreds === undefined) return createServer({ ...asking, ...options })
+  server._sharedCreds = context
+  return server
 }
 
 function finish(tls: TLSSocket, address: string, sink: HandshakeSink): void {

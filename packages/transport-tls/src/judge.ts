@@ -39,7 +39,7 @@ export function judge({ certificate, chainError }: Shown, credentials: Credentia
     if (chainError === undefined) return undefined
     return { fault: CHAIN_FAULTS[chainError] ?? 'foreign', detail: chainError }
   }
-  if (!certificate.raw.equals(credentials.own)) return { fault: 'foreign' }
+  if (!certificate.raw.equals(credentials.own.raw)) return { fault: 'foreign' }
   const fault = dateFault(certificate, nowMs)
   return fault === undefined ? undefined : { fault }
 }

@@ -1,6 +1,7 @@
 /**
  * A pipe that is handed on before it is secure: the handshake goes on inside, so that whoever bounds the time and the number
- * of pipes bounds those of handshakes too. Nothing of ours is sent before both sides have taken the other's certificate.
+ * of pipes bounds those of handshakes too. A listener's begins with the dialer's first byte: until then a stranger costs no
+ * more than a socket. Nothing of ours is sent before both sides have taken the other's certificate.
  *
  * With TLS 1.3 a dialer is secure before the listener has judged it. So the listener's first byte is its verdict, which the
  * dialer waits for.
@@ -11,7 +12,7 @@ import type { Pipe, PipeSink } from '@pairlink/core'
 import { socketPipe } from '@pairlink/transport-net/layer'
 import { ACCEPTED, peerFaultError, refusalError, verdictByte } from './faults.js'
 import type { Credentials } from './files.js'
-import { HANDSHAKES, handshakeError, hungUp, type Side } from './handshake.js'
+import { HANDSHAKES, handshakeError, hungUp, onFirstByte, type Side } from './handshake.js'
 import { judge } from './judge.js'
 
 // Taken when this module is loaded, so that fake timers in an application's tests do not freeze a pipe.
@@ -23,7 +24,7 @@ export interface TlsPipeParts {
   readonly side: Side
   readonly socket: Socket
   readonly holder: string | undefined
-  /** Called once, at the start. @throws PairlinkError, which closes the pipe */
+  /** Called once, when the handshake begins. @throws PairlinkError, which closes the pipe */
   readonly credentials: () => Credentials
   /** As people read it, for errors. */
   readonly address: string
@@ -45,6 +46,8 @@ export class TlsPipe implements Pipe {
   #isClosed = false
   /** Why we ended it. */
   #error: Error | undefined
+  /** What the raw socket broke with. */
+  #broken: Error | undefined
   #linger: NodeJS.Timeout | undefined
 
   constructor(parts: TlsPipeParts) {
@@ -52,7 +55,9 @@ export class TlsPipe implements Pipe {
     this.#socket = parts.socket
     if (parts.holder !== undefined) this.holder = parts.holder
     // It may break before the start, and an 'error' that nobody hears ends the process.
-    this.#socket.on('error', () => undefined)
+    this.#socket.on('error', (error) => {
+      this.#broken ??= error
+    })
   }
 
   start(sink: PipeSink): void {
@@ -60,27 +65,26 @@ export class TlsPipe implements Pipe {
     const socket = this.#socket
     const closed = (): void => {
       // A secure socket closes behind the raw one, and may have bytes to deliver.
-      if (this.#inner === undefined) this.#closed()
+      if (this.#inner === undefined) this.#closed(this.#broken)
     }
     if (socket.destroyed) {
       process.nextTick(closed)
       return
     }
     socket.once('close', closed)
-    const { side, address, credentials } = this.#parts
-    try {
-      const loaded = credentials()
-      HANDSHAKES[side](socket, loaded, address, {
-        secured: (tls) => {
-          this.#secured(tls, loaded)
-        },
-        failed: (error) => {
-          this.#fail(error)
-        },
-      })
-    } catch (error) {
-      this.#fail(error as Error)
+    if (this.#parts.side === 'dialer') {
+      this.#begin()
+      return
     }
+    onFirstByte(
+      socket,
+      () => {
+        this.#begin()
+      },
+      (error) => {
+        this.#fail(error)
+      },
+    )
   }
 
   write(chunks: readonly Uint8Array[]): boolean {
@@ -108,6 +112,23 @@ export class TlsPipe implements Pipe {
 
   unref(): void {
     this.#socket.unref()
+  }
+
+  #begin(): void {
+    const { side, socket, address, credentials } = this.#parts
+    try {
+      const loaded = credentials()
+      HANDSHAKES[side](socket, loaded, address, {
+        secured: (tls) => {
+          this.#secured(tls, loaded)
+        },
+        failed: (error) => {
+          this.#fail(error)
+        },
+      })
+    } catch (error) {
+      this.#fail(error as Error)
+    }
   }
 
   #secured(tls: TLSSocket, credentials: Credentials): void {

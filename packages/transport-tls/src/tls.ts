@@ -5,8 +5,9 @@
 import type { Transport } from '@pairlink/core'
 import type { UnixOptions } from '@pairlink/transport-net'
 import { checkOptions, tcpWith, unixWith, type Layer } from '@pairlink/transport-net/layer'
-import { loadCredentials, pathOf, type CertificateFiles } from './files.js'
+import { credentialsOf, type CertificateFiles } from './files.js'
 import { TlsPipe } from './pipe.js'
+import { pathOf } from './read.js'
 
 /** A port, as `tcp` has it. */
 export interface TlsPortPlace {
@@ -31,7 +32,7 @@ export interface TlsFiles {
   readonly certFile: string
   /** Its key as PEM, without a password, and for this user alone. */
   readonly keyFile: string
-  /** Lets in everybody whose certificate leads to this CA, instead of those alone who show ours. */
+  /** Lets in everybody whose certificate leads to a CA in this file, instead of those alone who show ours. */
   readonly caFile?: string
   /** The oldest version that is spoken: `TLSv1.3` by default. */
   readonly minVersion?: 'TLSv1.3' | 'TLSv1.2'
@@ -45,7 +46,7 @@ const FAMILIES: readonly number[] = [0, 4, 6]
 /**
  * Meets at a port or a path, over TLS with a certificate on both sides. A peer must show the very certificate that lies in
  * our own file, so both processes are given the same files; or one that leads to `caFile`. The files are read for each
- * dial and each socket that comes in, so they can be replaced at any time.
+ * dial and each link that comes in, so they can be replaced at any time.
  *
  * What is wrong with the files is a `PairlinkError` `CERTIFICATE` of dialling and listening; what is wrong with a peer's
  * certificate closes its pipe with one.
@@ -81,22 +82,17 @@ function meetingAt(where: TlsPlace, allowNetwork: boolean, layer: Layer): Transp
 }
 
 function layerOf(files: CertificateFiles, address: () => string): Layer {
+  const credentials = credentialsOf(files)
   return {
     encrypted: true,
     check() {
-      loadCredentials(files)
+      credentials()
     },
     accepted(socket) {
-      return new TlsPipe({
-        side: 'listener',
-        socket,
-        holder: undefined,
-        credentials: () => loadCredentials(files),
-        address: address(),
-      })
+      return new TlsPipe({ side: 'listener', socket, holder: undefined, credentials, address: address() })
     },
     dialling() {
-      const loaded = loadCredentials(files)
+      const loaded = credentials()
       return {
         pipe: (socket, holder) =>
           new TlsPipe({ side: 'dialer', socket, holder, credentials: () => loaded, address: address() }),

@@ -65,7 +65,8 @@ export async function certificate(wishes: Wishes = {}): Promise<Made> {
       ...(isCa ? [] : [new ExtendedKeyUsageExtension(purposes)]),
     ],
   })
-  writeFileSync(files.certFile, made509.toString('pem'))
+  // Not for others to write to, whatever the umask: it may be used as a CA.
+  writeFileSync(files.certFile, `${made509.toString('pem')}\n`, { mode: 0o644 })
   const key = KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' })
   writeFileSync(files.keyFile, key, { mode: 0o600 })
   return { ...files, keys, subject }
@@ -90,7 +91,12 @@ const KEYS: Readonly<Record<string, string[]>> = {
   'RSA 2048': ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
   'P-256': ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'],
   'P-384': ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'],
+  'P-521': ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-521'],
+  'P-224': ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-224'],
+  secp256k1: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'],
+  'RSA-PSS': ['-algorithm', 'RSA-PSS', '-pkeyopt', 'rsa_keygen_bits:2048'],
   Ed25519: ['-algorithm', 'ED25519'],
+  Ed448: ['-algorithm', 'ED448'],
 }
 
 /** As people make them: such a certificate may sign others. */

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { TlsOptions } from 'node:tls'
 import type { TlsFiles } from '../src/index.js'
 import { ACCEPTED, peerFaultError, refusalError, verdictByte, type PeerFault } from '../src/faults.js'
-import { loadCredentials } from '../src/files.js'
+import { credentialsOf, type Credentials } from '../src/files.js'
 import { judge } from '../src/judge.js'
 import {
   certificate,
@@ -39,10 +39,13 @@ import {
 let ours: Made
 let other: Made
 let ca: Made
+/** A CA that another one has signed. */
+let intermediate: Made
 beforeAll(async () => {
   ours = await certificate({ isCa: true })
   other = await certificate()
   ca = await certificate({ isCa: true })
+  intermediate = await certificate({ isCa: true, signer: ca })
 })
 
 const filesOf = ({ certFile, keyFile }: Files, more: Partial<TlsFiles> = {}): TlsFiles => ({
@@ -63,6 +66,8 @@ interface Case {
 
 const pinned = (): Promise<TlsFiles> => Promise.resolve(filesOf(ours))
 const chained = async (): Promise<TlsFiles> => filesOf(await certificate({ signer: ca }), { caFile: ca.certFile })
+const chainedBelow = async (): Promise<TlsFiles> =>
+  filesOf(await certificate({ signer: intermediate }), { caFile: intermediate.certFile })
 
 const CASES: Case[] = [
   { name: 'another one than ours', reason: 'foreign', files: pinned, shown: () => Promise.resolve(other) },
@@ -84,6 +89,12 @@ const CASES: Case[] = [
     reason: 'foreign',
     files: chained,
     shown: async () => certificate({ signer: { ...(await certificate({ isCa: true })), subject: ca.subject } }),
+  },
+  {
+    name: 'one of the root, where the CA is one that the root has signed',
+    reason: 'foreign',
+    files: chainedBelow,
+    shown: () => certificate({ signer: ca }),
   },
   {
     name: 'an expired one of the CA',
@@ -190,6 +201,25 @@ describe.each(KINDS)('at %s', (kind) => {
     expect([near.recorder.text, far.recorder.text]).toEqual(['back', 'there'])
   })
 
+  test.each<[string, () => Promise<Files>]>([
+    ['alone', () => certificate({ signer: intermediate })],
+    [
+      'with its CA behind it',
+      async () => {
+        const made = await certificate({ signer: intermediate })
+        return { ...made, certFile: written(textOf(made.certFile) + textOf(intermediate.certFile)) }
+      },
+    ],
+  ])('two of one CA that is no root take each other, each certificate %s', async (_name, make) => {
+    const place = await freshPlace(kind)
+    const side = async () => at(place, filesOf(await make(), { caFile: intermediate.certFile }))
+    const [near, far] = await bothEnds(await side(), await side())
+    near.pipe.write([Buffer.from('there')])
+    far.pipe.write([Buffer.from('back')])
+    await Promise.all([near.recorder.told('bytes'), far.recorder.told('bytes')])
+    expect([near.recorder.text, far.recorder.text]).toEqual(['back', 'there'])
+  })
+
   test('a dialer that was refused and does not hang up is destroyed after a second', async () => {
     const place = await freshPlace(kind)
     const { accepted } = await listeningOnce(at(place, filesOf(ours)))
@@ -223,13 +253,22 @@ describe.each(KINDS)('at %s', (kind) => {
       ['a key of another certificate', 'mismatched', () => filesOf({ ...ours, keyFile: other.keyFile })],
       ['an expired certificate', 'expired', async () => filesOf(await certificate({ toDays: -0.5 }))],
       ['a certificate for later', 'not-yet-valid', async () => filesOf(await certificate({ fromDays: 1 }))],
-      ['a key that others may read', 'key-shared', () => filesOf({ ...ours, keyFile: shared(0o604) })],
-      ['a key that the group may read', 'key-shared', () => filesOf({ ...ours, keyFile: shared(0o640) })],
+      ['a key that others may read', 'key-shared', () => filesOf({ ...ours, keyFile: shared(ours.keyFile, 0o604) })],
+      ['a key that the group may read', 'key-shared', () => filesOf({ ...ours, keyFile: shared(ours.keyFile, 0o640) })],
+      ['a CA that others may write to', 'ca-shared', () => filesOf(ours, { caFile: shared(ca.certFile, 0o646) })],
+      ['a CA that the group may write to', 'ca-shared', () => filesOf(ours, { caFile: shared(ca.certFile, 0o664) })],
+      [
+        'a chain of more than 60,000 bytes',
+        'unsupported',
+        () => filesOf({ ...ours, certFile: written(textOf(ours.certFile).repeat(250)) }),
+      ],
       ...(hasOpenssl
         ? ([
             ['an encrypted key', 'encrypted-key', () => filesOf(encryptedKey(ours, 'pkcs8'))],
             ['an encrypted key of the older kind', 'encrypted-key', () => filesOf(encryptedKey(ours, 'traditional'))],
             ['a key of 1024 bits', 'weak', () => filesOf(opensslCertificate('RSA 1024'))],
+            ['a key of secp256k1', 'unsupported', () => filesOf(opensslCertificate('secp256k1'))],
+            ['a key of P-224', 'unsupported', () => filesOf(opensslCertificate('P-224'))],
           ] as [string, string, () => TlsFiles][])
         : []),
     ]
@@ -238,6 +277,14 @@ describe.each(KINDS)('at %s', (kind) => {
       const transport = at(await freshPlace(kind), await make())
       expect(await rejectionOf(transport.dial(never))).toBe(`CERTIFICATE ${reason}`)
       expect(await rejectionOf(transport.listen(() => undefined, never))).toBe(`CERTIFICATE ${reason}`)
+    })
+
+    test('a long chain is taken', async () => {
+      const certFile = written(textOf(ours.certFile).repeat(180))
+      const [near, far] = await bothEnds(at(await freshPlace(kind), filesOf({ ...ours, certFile })))
+      near.pipe.write([Buffer.from('long')])
+      await far.recorder.told('bytes')
+      expect(far.recorder.text).toBe('long')
     })
 
     test('files that go while listening close what comes in with the fault; then they are taken as they are', async () => {
@@ -297,8 +344,8 @@ function written(content: string | Buffer | ((path: string) => void)): string {
   return path
 }
 
-function shared(mode: number): string {
-  const path = written(textOf(ours.keyFile))
+function shared(original: string, mode: number): string {
+  const path = written(textOf(original))
   chmodSync(path, mode)
   return path
 }
@@ -311,8 +358,7 @@ function copyOf({ certFile, keyFile }: Files): Files {
 }
 
 describe('the judgement', () => {
-  const credentials = (): ReturnType<typeof loadCredentials> =>
-    loadCredentials({ ...ours, caFile: undefined, minVersion: 'TLSv1.3' })
+  const credentials = (): Credentials => credentialsOf({ ...ours, caFile: undefined, minVersion: 'TLSv1.3' })()
   const own = (): X509Certificate => new X509Certificate(readFileSync(ours.certFile))
   const onDay = (days: number) => Date.now() + days * 86_400_000
 

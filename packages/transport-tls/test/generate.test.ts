@@ -1,11 +1,12 @@
 /** Fresh files: what is in them, who may read them, and that none is ever overwritten. */
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import fs, { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { generateCertificate, type GenerateOptions } from '../src/index.js'
-import { loadCredentials } from '../src/files.js'
+import { credentialsOf } from '../src/files.js'
 import { CLIENT_AUTH, hasOpenssl, SERVER_AUTH, type Files } from './certificates.js'
 import { freshDirectory, rejectionOf } from './place.js'
 
@@ -13,7 +14,7 @@ function names(directory = freshDirectory()): Files {
   return { certFile: join(directory, 'cert.pem'), keyFile: join(directory, 'key.pem') }
 }
 
-const load = (files: Files) => loadCredentials({ ...files, caFile: undefined, minVersion: 'TLSv1.3' })
+const load = (files: Files) => credentialsOf({ ...files, caFile: undefined, minVersion: 'TLSv1.3' })()
 const listed = ({ certFile }: Files): string[] => readdirSync(dirname(certFile)).sort()
 
 test('the certificate says what it is for, and fits its key', async () => {
@@ -49,7 +50,7 @@ test.skipIf(process.platform === 'win32')(
 test('two are different', async () => {
   const [one, two] = [names(), names()]
   await Promise.all([generateCertificate(one), generateCertificate(two)])
-  expect(load(one).own.equals(load(two).own)).toBe(false)
+  expect(load(one).own.raw.equals(load(two).own.raw)).toBe(false)
   const serials = [one, two].map(({ certFile }) => new X509Certificate(readFileSync(certFile)).serialNumber)
   expect(new Set(serials).size).toBe(2)
 })
@@ -83,6 +84,54 @@ test('of many at once exactly one wins, and the files are its pair', async () =>
     if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'CERTIFICATE', reason: 'exists' })
   }
   load(files)
+  expect(listed(files)).toEqual(['cert.pem', 'key.pem'])
+})
+
+/** As if another process did something just before each rename of this one. */
+function beforeEachRename(act: (to: string) => void): void {
+  const { renameSync } = fs
+  const restore = (): void => {
+    fs.renameSync = renameSync
+    syncBuiltinESMExports()
+  }
+  onTestFinished(restore)
+  fs.renameSync = (from, to) => {
+    act(String(to))
+    renameSync(from, to)
+  }
+  syncBuiltinESMExports()
+}
+
+test('of many that overwrite at once all succeed, and the files are the pair of one', async () => {
+  const files = names()
+  await Promise.all(Array.from({ length: 8 }, () => generateCertificate({ ...files, overwrite: true })))
+  load(files)
+  expect(listed(files)).toEqual(['cert.pem', 'key.pem'])
+})
+
+test('a process that puts its pair between our two files does not leave a mixed one', async () => {
+  const [files, others] = [names(), names()]
+  await generateCertificate(others)
+  let intruded = 0
+  beforeEachRename((to) => {
+    if (to !== files.certFile || intruded === 3) return
+    intruded++
+    copyFileSync(others.keyFile, files.keyFile)
+    copyFileSync(others.certFile, files.certFile)
+  })
+  await generateCertificate({ ...files, overwrite: true })
+  expect(intruded).toBe(3)
+  load(files)
+  expect(listed(files)).toEqual(['cert.pem', 'key.pem'])
+})
+
+test('a process that never leaves our files alone is told of, and no more than the two is left', async () => {
+  const [files, others] = [names(), names()]
+  await generateCertificate(others)
+  beforeEachRename((to) => {
+    if (to === files.certFile) copyFileSync(others.keyFile, files.keyFile)
+  })
+  expect(await rejectionOf(generateCertificate({ ...files, overwrite: true }))).toBe('CERTIFICATE unwritable')
   expect(listed(files)).toEqual(['cert.pem', 'key.pem'])
 })
 

@@ -201,7 +201,7 @@ describe.each(KINDS)('at %s', (kind) => {
 })
 
 describe.skipIf(!hasOpenssl)('files that were made by openssl', () => {
-  test.each(['RSA 2048', 'P-256', 'P-384', 'Ed25519'])('%s', async (key) => {
+  test.each(['RSA 2048', 'RSA-PSS', 'P-256', 'P-384', 'P-521', 'Ed25519', 'Ed448'])('%s', async (key) => {
     const [near, far] = await bothEnds(at(await freshPlace('a port'), opensslCertificate(key)))
     near.pipe.write([Buffer.from('there')])
     far.pipe.write([Buffer.from('back')])

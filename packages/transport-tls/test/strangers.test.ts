@@ -1,22 +1,27 @@
 /** Whoever meets us there and is no pairlink over TLS: other versions, other programs, no TLS at all, silence. */
+import { copyFileSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
+import { Duplex } from 'node:stream'
+import { connect as connectTls } from 'node:tls'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Socket } from 'node:net'
-import { isPairlinkError } from '@pairlink/core'
+import { isPairlinkError, type Pipe } from '@pairlink/core'
 import { tcp, unix } from '@pairlink/transport-net'
 import { generateCertificate } from '../src/index.js'
 import { ACCEPTED } from '../src/faults.js'
-import { freshNames } from './certificates.js'
+import { freshNames, type Files } from './certificates.js'
 import {
   at,
   dialEnd,
   endOf,
   freshPlace,
   KINDS,
+  listening,
   listeningOnce,
   optionsOf,
   plainClient,
   plainServer,
+  Recorder,
   tlsClient,
   tlsServer,
   type Place,
@@ -24,6 +29,43 @@ import {
 
 const files = freshNames()
 beforeAll(() => generateCertificate(files))
+
+function copyOf({ certFile, keyFile }: Files): Files {
+  const copy = freshNames()
+  copyFileSync(certFile, copy.certFile)
+  copyFileSync(keyFile, copy.keyFile)
+  return copy
+}
+
+/** What a dialer sends first. */
+async function helloOf(place: Place): Promise<Buffer> {
+  let arrived: (chunk: Buffer) => void = () => undefined
+  const hello = new Promise<Buffer>((resolve) => (arrived = resolve))
+  await plainServer(place, (socket) => socket.once('data', arrived))
+  tlsClient(place, optionsOf(files))
+  return hello
+}
+
+/** A socket that sends so many bytes at a time, and nothing else between them. */
+function slowly(socket: Socket, bytesMax: number): Duplex {
+  socket.setNoDelay(true)
+  const send = (bytes: Buffer, done: () => void): void => {
+    if (bytes.length === 0) done()
+    else socket.write(bytes.subarray(0, bytesMax), () => setImmediate(send, bytes.subarray(bytesMax), done))
+  }
+  const duplex = new Duplex({
+    read: () => undefined,
+    write: (bytes: Buffer, _encoding, done) => {
+      send(bytes, done)
+    },
+    final: (done) => {
+      socket.end(done)
+    },
+  })
+  socket.on('data', (chunk: Buffer) => duplex.push(chunk))
+  socket.on('end', () => duplex.push(null))
+  return duplex
+}
 
 const greet = (socket: Socket): void => void socket.write(Uint8Array.of(ACCEPTED))
 
@@ -124,6 +166,103 @@ describe.each(KINDS)('at %s', (kind) => {
       client.resume()
       await gone
       expect([far.recorder.calls, far.recorder.error]).toEqual([['closed'], undefined])
+    })
+
+    test('that says nothing costs no look at the files; its first byte does', async () => {
+      const place = await freshPlace(kind)
+      const pair = copyOf(files)
+      const { accepted } = await listeningOnce(at(place, pair))
+      const client = plainClient(place)
+      const far = await accepted
+      rmSync(pair.certFile)
+      client.write(Uint8Array.of(0x16))
+      expect(await endOf(far)).toBe('CERTIFICATE missing')
+      expect(far.recorder.calls).toEqual(['closed'])
+    })
+
+    test('that hangs up without a byte is gone, without an error of pairlink', async () => {
+      const place = await freshPlace(kind)
+      const { accepted } = await listeningOnce(at(place, files))
+      const client = plainClient(place)
+      const far = await accepted
+      const gone = once(client, 'close')
+      client.end()
+      await far.recorder.told('closed')
+      client.resume()
+      await gone
+      expect(far.recorder.error?.message).toContain('hung up before its first byte')
+      expect(isPairlinkError(far.recorder.error)).toBe(false)
+      expect(far.recorder.calls).toEqual(['closed'])
+    })
+
+    test('that is gone before it is looked at leaves no more than a closed pipe', async () => {
+      const place = await freshPlace(kind)
+      let arrived: (pipe: Pipe) => void = () => undefined
+      const accepted = new Promise<Pipe>((resolve) => (arrived = resolve))
+      await listening(at(place, files), (pipe) => {
+        arrived(pipe)
+      })
+      const client = plainClient(place)
+      const pipe = await accepted
+      client.destroy()
+      await once(client, 'close')
+      const recorder = new Recorder()
+      pipe.start(recorder)
+      await recorder.told('closed')
+      expect(isPairlinkError(recorder.error)).toBe(false)
+      expect(recorder.calls).toEqual(['closed'])
+    })
+
+    test('that resets without a byte is gone, with what the system says of it', async (ctx) => {
+      if (kind === 'a path') {
+        console.log('SKIPPED a reset before the first byte at a path: only TCP has resets')
+        return ctx.skip()
+      }
+      const place = await freshPlace(kind)
+      const { accepted } = await listeningOnce(at(place, files))
+      const client = plainClient(place)
+      const far = await accepted
+      client.resetAndDestroy()
+      await far.recorder.told('closed')
+      expect(far.recorder.error).toMatchObject({ code: 'ECONNRESET' })
+      expect(far.recorder.calls).toEqual(['closed'])
+    })
+
+    test('that hangs up right behind its hello is gone, without an error of pairlink', async () => {
+      const place = await freshPlace(kind)
+      const { accepted } = await listeningOnce(at(place, files))
+      const hello = await helloOf(await freshPlace(kind))
+      const client = plainClient(place)
+      const far = await accepted
+      client.end(hello)
+      await far.recorder.told('closed')
+      expect(isPairlinkError(far.recorder.error)).toBe(false)
+      expect(far.recorder.calls).toEqual(['closed'])
+    })
+
+    test.each([1, 7, 100_000])('that sends %d bytes at a time is let in, and half-closes', async (bytesMax) => {
+      const place = await freshPlace(kind)
+      const { accepted } = await listeningOnce(at(place, files))
+      const raw = plainClient(place)
+      const socket = connectTls({
+        ...(optionsOf(files) as object),
+        socket: slowly(raw, bytesMax),
+        rejectUnauthorized: false,
+      })
+      socket.on('error', () => undefined)
+      const read: Buffer[] = []
+      socket.on('data', (chunk: Buffer) => read.push(chunk))
+      socket.write('bit by bit')
+      const far = await accepted
+      far.pipe.write([Buffer.from('back')])
+      socket.end()
+      await far.recorder.told('ended')
+      expect(far.recorder.text).toBe('bit by bit')
+      far.pipe.write([Buffer.from(', and afterwards')])
+      far.pipe.end()
+      await far.recorder.told('closed')
+      await expect.poll(() => Buffer.concat(read).subarray(1).toString()).toBe('back, and afterwards')
+      expect(far.recorder.error).toBeUndefined()
     })
 
     test('of pairlink without TLS is told from others', async () => {
