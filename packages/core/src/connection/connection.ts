@@ -678,6 +678,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     }
     this.#hasPaired = true
     this.#pair = new Pair(pump, session, hello, this.#shared, this.#outwardOf(session), this.#inbox)
+    if (!this.#isHeld) this.#pair.hold(false)
     if (hello.process === this.#environment.process && !this.#warnedOfOneProcess) {
       this.#warnedOfOneProcess = true
       this.#logger.log('warn', { address: this.#shared.address }, 'both ends of the pair are in one process')

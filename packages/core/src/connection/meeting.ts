@@ -215,9 +215,8 @@ export class Meeting implements PumpHost {
           if (plan.isStandby) {
             this.#bePatient(plan, signal)
             plan.standsBy()
-          }
-          // Whoever is to be told for good was at least told once that the present peer is alive.
-          if (!plan.isStandby && plan.isFirst && (outcome.retryInMs === 0 || now >= busyUntil)) throw outcome.error
+            // Whoever is to be told for good was at least told once that the present peer is alive.
+          } else if (plan.isFirst && (outcome.retryInMs === 0 || now >= busyUntil)) throw outcome.error
           if (plan.isStandby || plan.isFirst) {
             await this.#pause((plan.isStandby ? STANDBY_MS : BUSY_MS) * (0.75 + this.#random.fraction() / 2), signal)
             continue

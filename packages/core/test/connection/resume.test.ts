@@ -300,6 +300,26 @@ test('a listener that did not notice the loss goes on with the new link, and its
   await world.end()
 })
 
+test.each(['before', 'after'])(
+  'calls that wait for a resume do not hold a process that was unref`d %s pairing',
+  async (when) => {
+    const world = new World()
+    const [a, b] = [world.make({ ...resuming, onQuery: () => new Promise(() => undefined) }), world.make(resuming)]
+    if (when === 'before') for (const connection of [a, b]) connection.unref()
+    await a.connect({ until: 'started' })
+    await b.connect()
+    if (when === 'after') for (const connection of [a, b]) connection.unref()
+    const asked = failure(b.query('slow'))
+    await world.clock.settle()
+    world.address.onDial = () => 'again'
+    await cut(world)
+    expect([b.state, b.stats().callsOpen]).toEqual(['apart', 1])
+    expect(world.clock.held).toBe(0)
+    await world.finish(Promise.all([a.close(), b.close()]))
+    expect((await asked).code).toBe('CLOSED')
+  },
+)
+
 test('roles may change with the link', async () => {
   const world = new World()
   world.address.canBeLost = true
