@@ -1,7 +1,6 @@
 /** Connections in this process and what tests ask of them, in all three modes; everything is closed after each test. */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, type AddressInfo, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import {
   Connection,
   type ConnectionEvents,
@@ -107,15 +106,6 @@ export async function failure(promise: Promise<unknown>): Promise<PairlinkError>
   )
   if ('error' in result) return result.error as PairlinkError
   throw new Error(`It should have failed, and gave ${JSON.stringify(result.value)}`)
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** A cipher as a careful user writes one. */

@@ -1,9 +1,9 @@
 /** Clean ends of real processes: nothing that was flushed is lost, and nothing is left, neither of files nor in the process. */
 import { readdirSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { folder, Peer, program, type Report } from './processes.js'
+import { unusedPort } from './ports.js'
 
 type Kind = 'unix' | 'tcp'
 type Address = { path: string } | { port: number }
@@ -222,20 +222,12 @@ interface Place {
 async function meetingPlace(kind: Kind): Promise<Place> {
   const directory = folder()
   return {
-    address: kind === 'unix' ? { path: join(directory, 's') } : { port: await freePort() },
+    address: kind === 'unix' ? { path: join(directory, 's') } : { port: await unusedPort() },
     expectEmpty: ({ mayHaveStale } = { mayHaveStale: false }) => {
       const allowed = ['s.lock', ...(mayHaveStale ? ['s'] : [])]
       expect(readdirSync(directory).filter((name) => !allowed.includes(name))).toEqual([])
     },
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return typeof address === 'object' && address !== null ? address.port : 0
 }
 
 async function endAll(...peers: Ender[]): Promise<void> {

@@ -1,11 +1,10 @@
 /** Every example runs, and says that what it asserts holds. The code on the documentation site is these files. */
-import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, it } from 'vitest'
 import { folder, Peer, program, repository } from './processes.js'
+import { unusedPort } from './ports.js'
 
 const examples = join(repository, 'examples')
 
@@ -25,7 +24,7 @@ async function withCertificate(): Promise<string[]> {
   const made = folder()
   const files = [join(made, 'app.pem'), join(made, 'app.key')]
   await new Peer(join(examples, 'certificate.mjs'), files).endsWell()
-  return [String(await freePort()), ...files]
+  return [String(await unusedPort()), ...files]
 }
 
 const RUNS: Record<string, Run> = {
@@ -61,15 +60,6 @@ it.each(Object.entries(RUNS))('%s', async (name, { processes, prints, args }) =>
     if (prints !== undefined) expect(peer.lines.at(-1)).toBe(prints)
   }
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** The example as JavaScript. @throws Error for what TypeScript finds wrong with it */
 function compiled(path: string): string {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { listenerAt, pairAt, PairPeer } from './pair.js'
 import { folder, Peer, program, until, type Report } from './processes.js'
+import { unusedPort } from './ports.js'
 
 const KEEPALIVE_MS = 500
 const SILENCE_MS = 1500
@@ -136,8 +137,8 @@ it.each(['listener', 'dialer'])(
 
 it.each(['unix', 'tcp'])('a black hole on %s is noticed by both sides, and forgotten when it is gone', async (kind) => {
   const place = folder()
-  const far: Address = kind === 'unix' ? { path: join(place, 's') } : { port: await freePort() }
-  const near: Address = kind === 'unix' ? { path: join(place, 't') } : { port: await freePort() }
+  const far: Address = kind === 'unix' ? { path: join(place, 's') } : { port: await unusedPort() }
+  const near: Address = kind === 'unix' ? { path: join(place, 't') } : { port: await unusedPort() }
   const hole = await BlackHole.between(near, far)
   try {
     const listener = new Blocker(far, SHORT, {}, 'listener')
@@ -345,14 +346,6 @@ class BlackHole {
       if (!this.#swallows) to.destroy()
     })
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return typeof address === 'object' && address !== null ? address.port : 0
 }
 
 /** Starts one that listens and one that dials. */

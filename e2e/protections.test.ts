@@ -8,7 +8,7 @@ import { aes256gcm, custom, generateKey } from '@pairlink/crypto'
 import { tcp, tcp6, unix } from '@pairlink/transport-net'
 import { generateCertificate, tls } from '@pairlink/transport-tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { unusedPort } from './faults/world.js'
+import { unusedPort } from './ports.js'
 
 const LARGE_BYTES = 3_000_000
 const KEY = generateKey()

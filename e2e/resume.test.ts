@@ -9,7 +9,7 @@ import { Connection, type ConnectionOptions } from '@pairlink/core'
 import { aes256gcm, generateKey } from '@pairlink/crypto'
 import { tcp, unix } from '@pairlink/transport-net'
 import { afterEach, expect, it } from 'vitest'
-import { unusedPort } from './faults/world.js'
+import { unusedPort } from './ports.js'
 import { folder, seeded } from './processes.js'
 
 const CUTS = 60

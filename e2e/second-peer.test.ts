@@ -12,7 +12,6 @@ import {
   afterwards,
   connection,
   failure,
-  freePort,
   kept,
   later,
   listening,
@@ -29,6 +28,7 @@ import {
 import { Middle } from './middle.js'
 import { FAULTS, speak, type Speaker, type SpeakOptions } from './peers/second-peer.mjs'
 import { folder } from './processes.js'
+import { unusedPort } from './ports.js'
 
 type Side = SpeakOptions['side']
 type More = Partial<SpeakOptions>
@@ -44,7 +44,7 @@ const PLACES: Readonly<Record<string, () => Promise<Place>>> = {
     return Promise.resolve({ transport: unix(path), address: { path } })
   },
   tcp: async () => {
-    const port = await freePort()
+    const port = await unusedPort()
     return { transport: tcp({ port }), address: { port, host: '127.0.0.1' } }
   },
 }

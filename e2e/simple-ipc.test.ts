@@ -24,6 +24,7 @@ import { afterEach, expect, test } from 'vitest'
 import { pairAt, PairPeer } from './pair.js'
 import { folder, Peer, repository, until } from './processes.js'
 import { Wiretap } from './wiretap.js'
+import { unusedPort } from './ports.js'
 
 const SECRET = 'secret'
 const fixtures = join(repository, 'e2e/fixtures/simple-ipc')
@@ -132,15 +133,6 @@ function latch(): { readonly opened: Promise<void>; open: () => void } {
     open = resolve
   })
   return { opened: promise, open }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 test('two messages that arrive in one read lose the second: both are handled', async () => {
@@ -382,11 +374,11 @@ test('TCP binds every interface: only the loopback address answers, and more is 
   expect(await reached((everywhere.address() as AddressInfo).port)).toEqual(['127.0.0.1', ...others])
   everywhere.close()
 
-  const port = await freePort()
+  const port = await unusedPort()
   await listening(tcp({ port }))
   expect(await reached(port)).toEqual(['127.0.0.1'])
   for (const allowNetwork of [false, true]) {
-    const wide = connection(tcp({ port: await freePort(), host: '0.0.0.0', allowNetwork }))
+    const wide = connection(tcp({ port: await unusedPort(), host: '0.0.0.0', allowNetwork }))
     expect((await failure(wide.connect({ until: 'started', timeoutMs: 5000 }))).code).toBe('NOT_LOCAL')
   }
 })

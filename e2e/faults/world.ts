@@ -1,7 +1,7 @@
 /** Where one row happens: its own address, its processes, and their end. It knows no faults. */
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { generateCertificate } from '@pairlink/transport-tls'
+import { unusedPort } from '../ports.js'
 import { folder, Peer, repository, type Report } from '../processes.js'
 import type { Told } from '../pair.js'
 
@@ -186,31 +186,4 @@ export function codeOf(report: Report): string | undefined {
 /** What of an error a table compares. */
 export function toldOf({ error }: Answer): { code?: string | undefined; delivery?: string } | undefined {
   return error && { code: error.code, ...(error.delivery === undefined ? {} : { delivery: error.delivery }) }
-}
-
-// Below those that the system gives to outgoing connections, or a dialer could be given a port that a row counts on.
-const PORT_FIRST = 20_000
-const PORT_LAST = 29_999
-let port = PORT_FIRST + ((process.pid * 37) % (PORT_LAST - PORT_FIRST))
-
-export async function unusedPort(): Promise<number> {
-  for (;;) {
-    port = port >= PORT_LAST ? PORT_FIRST : port + 1
-    const candidate = port
-    if (await isFree(candidate)) return candidate
-  }
-}
-
-function isFree(candidate: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', () => {
-      resolve(false)
-    })
-    server.listen(candidate, '127.0.0.1', () => {
-      server.close(() => {
-        resolve(true)
-      })
-    })
-  })
 }

@@ -69,6 +69,8 @@ export interface SessionStats {
   readonly unacknowledgedBytes: number
   readonly reassemblyBytes: number
   readonly inboxBytes: number
+  /** Of notifications accepted here, not known to be consumed by the peer. */
+  readonly unconsumedBytes: number
   readonly queriesInFlight: number
   readonly callsWaiting: number
   readonly handlersRunning: number
@@ -273,6 +275,7 @@ export class Session implements HeldSession {
       unacknowledgedBytes: this.#outbox.retainedBytes,
       reassemblyBytes: this.#assemblies.openBytes,
       inboxBytes: this.#notifyReceivedBytes - this.#consumedBytes,
+      unconsumedBytes: this.#asking.unconsumedBytes,
       queriesInFlight: this.#asking.inFlight,
       callsWaiting: this.#asking.waitingCount,
       handlersRunning: this.#answering.running,
@@ -282,11 +285,6 @@ export class Session implements HeldSession {
   /** How many notifications were accepted and are not known to be consumed by the peer. */
   get unconsumedCount(): number {
     return this.#asking.unconsumedCount
-  }
-
-  /** Accepted notifications that the peer is not known to have consumed, in bytes of payload, method and overhead. */
-  get unconsumedBytes(): number {
-    return this.#asking.unconsumedBytes
   }
 
   // ---- the side of the link

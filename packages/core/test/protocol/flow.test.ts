@@ -173,7 +173,7 @@ describe('the credit of notifications', () => {
       expect(b.session.stats().inboxBytes).toBeLessThanOrEqual(1000)
     }
     expect(order).toEqual(Array.from({ length: 20 }, (_, at) => at + 1))
-    expect(a.session.unconsumedBytes).toBe(0)
+    expect(a.session.stats().unconsumedBytes).toBe(0)
   })
 
   it('counts content, method and 64 bytes, so that empty ones are bounded too', () => {
@@ -268,7 +268,7 @@ describe('the credit of notifications', () => {
     tell(a, filled(36))
     send(a, b)
     expect(feed(a.link, ack(1, 100))).toEqual([])
-    expect(a.session.unconsumedBytes).toBe(0)
+    expect(a.session.stats().unconsumedBytes).toBe(0)
     feed(a.link, ack(1, 99))
     expect(a.link.state).toBe('ended')
   })
@@ -636,7 +636,7 @@ describe('what waits to be written', () => {
       settle(a, b, round * 20)
     }
     expect(accepted * 164).toBeLessThan(5000 + 3000 + 2 * 164)
-    expect(a.session.unconsumedBytes).toBe(accepted * 164)
+    expect(a.session.stats().unconsumedBytes).toBe(accepted * 164)
     expect(b.session.stats().inboxBytes).toBeLessThanOrEqual(3000)
   })
 
@@ -717,7 +717,7 @@ describe('a long life', () => {
         callsWaiting: 0,
         handlersRunning: 0,
       })
-      expect(end.session.unconsumedBytes).toBe(0)
+      expect(end.session.stats().unconsumedBytes).toBe(0)
     }
   })
 })
