@@ -585,7 +585,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const now = this.#environment.clock.now()
     const isLast = this.#settings.reconnect === false && this.#hasPaired && this.#pair === undefined
     if (this.#isOver() || isLast) {
-      link.refuse('busy', 'closing', Math.max(1, this.#drainedAt - now))
+      if (this.#state !== 'closing' || !this.#finishWith(pump, hello, now)) {
+        link.refuse('busy', 'closing', Math.max(1, this.#drainedAt - now))
+      }
       return
     }
     const wasListening = this.#meeting.isListening
@@ -690,11 +692,15 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /** Another link carries the session that was held. */
   #resume(pair: Pair, pump: Pump): void {
+    this.#carryOn(pair, pump)
+    this.#linked(pair, pump, { role: pump.link.side, resumed: true, peer: 'same' })
+  }
+
+  #carryOn(pair: Pair, pump: Pump): void {
     const old = pair.pump
     pair.resume(pump)
     // One that was only half open: nobody here knew that it was lost.
     old?.destroy()
-    this.#linked(pair, pump, { role: pump.link.side, resumed: true, peer: 'same' })
   }
 
   #linked(pair: Pair, pump: Pump, event: ConnectionEvents['paired']): void {
@@ -771,7 +777,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const pair = this.#pair
     if (pair?.pump !== pump) return
     if (this.#state === 'closing') {
-      pair.lose('CLOSED', 'The connection was closed')
+      // The peer, which has not heard that we close, dials anew: what was accepted still goes out then.
+      if (pump.link.side === 'listener' && pair.isUnfinished) pair.suspend(this.#environment.clock.now())
+      else pair.lose('CLOSED', 'The connection was closed')
       return // `gone` tells that the pipe is closed too
     }
     const { link } = pump
@@ -832,6 +840,45 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#pair = undefined
   }
 
+  /**
+   * While closing, one who has proven the secret: the present peer, whose link was cut, is finished with on another link. No
+   * session is begun. False for everybody else.
+   */
+  #finishWith(pump: Pump, hello: Hello, now: number): boolean {
+    const pair = this.#pair
+    if (pair === undefined || pair.session.peer !== hello.instance) return false
+    const judgement = judgeClaim(pair.session, hello.instance, hello.claim)
+    switch (judgement.verdict) {
+      case 'drop':
+        pump.link.drop(judgement.why)
+        return true
+      case 'violation':
+        pump.link.blame(judgement.why)
+        return true
+      case 'fresh':
+        // It knows nothing of this session any more: there is nobody to finish with.
+        this.#leave(pair)
+        return false
+      case 'resume':
+        pair.session.attempt = hello.claim.attempt
+        pump.link.welcome(pair.session, judgement, now)
+        this.#carryOn(pair, pump)
+        pump.link.close(CLOSE_CODE.done, '', false)
+        return true
+    }
+  }
+
+  /** While closing: this one is not waited for any longer. */
+  #leave(pair: Pair): void {
+    pair.lose('CLOSED', 'The connection was closed before this was finished')
+    if (pair.pump !== undefined) {
+      pair.pump.destroy()
+      return // `gone` follows
+    }
+    this.#pair = undefined
+    if (this.#leaving.size === 0) this.#allGone?.()
+  }
+
   /** Says goodbye, and waits until the pipes of all peers are closed or the time is up. */
   async #drain(drainMs: number): Promise<void> {
     this.#forget('CLOSED', 'The connection was closed')
@@ -841,10 +888,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     await new Promise<void>((resolve) => {
       this.#allGone = resolve
       timer = afterReading(this.#environment.clock, drainMs, () => {
-        for (const pair of pairs) {
-          pair.lose('CLOSED', 'The connection was closed before this was finished')
-          pair.pump?.destroy()
-        }
+        for (const pair of pairs) this.#leave(pair)
       })
       if (!this.#isHeld) timer.unref()
       // One that is leaving already answers our goodbye with the one that it was promised when everything is done.

@@ -29,6 +29,7 @@ export class Pair {
   /** Ends the time of calls while there is no link to do it. */
   readonly #alarm: Alarm
   #isOver = false
+  #hasSaidGoodbye = false
   /** Frames of the peer that were taken over when the present link began. */
   #receivedBefore = 0
 
@@ -57,6 +58,11 @@ export class Pair {
   /** Whether the present link has brought anything that counts. */
   get hasAdvanced(): boolean {
     return this.session.received > this.#receivedBefore
+  }
+
+  /** Whether another link would change what becomes of anything: not for a peer that has said goodbye, since it lets go. */
+  get isUnfinished(): boolean {
+    return !this.#isOver && !this.#hasSaidGoodbye && !this.session.settled
   }
 
   /** The link has ended and the session goes on: calls wait for the next link, within their time. */
@@ -113,6 +119,7 @@ export class Pair {
         return
       case 'close':
         // The peer asks nothing more: what is begun is finished, then we answer with a CLOSE of our own.
+        this.#hasSaidGoodbye = true
         this.#pump?.link.close(CLOSE_CODE.done, '', true)
         return
       default:

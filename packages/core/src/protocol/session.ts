@@ -266,6 +266,11 @@ export class Session implements HeldSession {
     return this.written && this.#asking.inFlight === 0 && this.#answering.takenCount === 0
   }
 
+  /** Idle, and all that was sent is known to have arrived. */
+  get settled(): boolean {
+    return this.idle && this.#outbox.ackedSeq === this.#outbox.handedSeq
+  }
+
   stats(): SessionStats {
     const heldBytes = this.#messages.heldBytes.reduce((sum, bytes) => sum + bytes, 0)
     return {
