@@ -14,7 +14,7 @@ same from release to release. The message is for people and may change.
 | property | meaning |
 | --- | --- |
 | \`code\` | One of the codes below. |
-| \`delivery\` | Of calls: \`'not-sent'\` (the other side surely did not get it), \`'delivered'\` (it has it; its handler may not have run), \`'unknown'\` (the rest). |
+| \`delivery\` | Of calls: \`'not-sent'\` (the other side surely did not get it), \`'delivered'\` (it has it; its handler may not have run), \`'unknown'\` (the rest). Section 7.5 of \`PROTOCOL.md\` in the repository tells case by case which. |
 | \`remoteCode\` | Of \`REMOTE\`: the code of the \`QueryError\`, or the name of the error that the handler threw. |
 | \`data\` | Of \`REMOTE\`: the data of the \`QueryError\`. |
 | \`reason\` | Of \`CERTIFICATE\` and \`KEY_INVALID\`: which fault, in one word. See [TLS](./tls#when-it-fails) and [Encryption and keys](./encryption#when-a-key-file-is-refused). |

@@ -14,6 +14,8 @@ export class MemoryPipe implements Pipe {
   transient = true
   /** Say "enough" at every write, and deliver nothing until `release`. */
   stalled = false
+  /** So many bytes more are delivered. What is behind them waits as if stalled, and is lost when the pipe vanishes. */
+  passBytes = Infinity
   isClosed = false
   #sink: PipeSink | undefined
   #incoming: (Uint8Array | 'end')[] = []
@@ -31,7 +33,7 @@ export class MemoryPipe implements Pipe {
     if (this.isClosed || this.#ended) return true
     this.written?.push(...chunks.map((chunk) => chunk.slice()))
     for (const chunk of chunks) this.other?.push(chunk.slice())
-    if (this.other?.stalled !== true) return true
+    if (this.other?.isFull !== true) return true
     this.#full = true
     return false
   }
@@ -71,6 +73,21 @@ export class MemoryPipe implements Pipe {
     this.#schedule()
   }
 
+  /** Bytes that arrived here and were not delivered. */
+  get waitingBytes(): number {
+    return this.#incoming.reduce((sum, item) => sum + (item === 'end' ? 0 : item.length), 0)
+  }
+
+  get isFull(): boolean {
+    return this.stalled || this.waitingBytes > this.passBytes
+  }
+
+  /** Delivers so many bytes more than were let through. */
+  pass(bytes: number): void {
+    this.passBytes += bytes
+    this.#schedule()
+  }
+
   #schedule(): void {
     if (this.#scheduled || this.#sink === undefined || this.stalled) return
     this.#scheduled = true
@@ -81,8 +98,8 @@ export class MemoryPipe implements Pipe {
   }
 
   #deliver(): void {
-    while (!this.stalled && !this.isClosed) {
-      const item = this.#incoming.shift()
+    while (!this.stalled && !this.isClosed && this.passBytes > 0) {
+      let item = this.#incoming.shift()
       if (item === undefined) break
       if (item === 'end') {
         this.#otherEnded = true
@@ -90,6 +107,11 @@ export class MemoryPipe implements Pipe {
         this.#closeWhenOver()
         break
       }
+      if (item.length > this.passBytes) {
+        this.#incoming.unshift(item.subarray(this.passBytes))
+        item = item.subarray(0, this.passBytes)
+      }
+      this.passBytes -= item.length
       for (let at = 0; at < item.length && !this.isClosed; at += this.chunkBytes) {
         const chunk = item.slice(at, Math.min(item.length, at + this.chunkBytes))
         this.#sink?.bytes(chunk, this.transient)
