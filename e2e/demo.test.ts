@@ -65,11 +65,15 @@ it('passes, in plain text where no terminal reads it', async () => {
   expect(code, stdout).toBe(0)
   expect(stdout).not.toContain('\u001b')
   expect(stdout).not.toContain('✗')
-  for (const part of [1, 2, 3, 4, 5, 6]) expect(stdout).toContain(`\n${part}. `)
+  for (const part of [1, 2, 3, 4, 5, 6, 7]) expect(stdout).toContain(`\n${part}. `)
   expect(seconds).toBeLessThan(15)
 })
 
 it.each([
+  [
+    'cut',
+    /✗ Not true: "All six were answered, and none of their callers was told a failure"\. 6 of 6 failed: PEER_LOST,/,
+  ],
   ['kill', /✗ Not true: "Process \d+ was killed"\. It is still running\./],
   ['third', /✗ Not true: "The third process was told PAIR_BUSY"\. It was told TIMEOUT\./],
   ['secret', /✗ Not true: "The one with another secret was told SECRET_MISMATCH"\. It was told PAIR_BUSY\./],
@@ -82,7 +86,7 @@ it.each([
 it.each([
   ['SIGINT', '1. ', 130],
   ['SIGINT', '3. ', 130],
-  ['SIGTERM', '4. ', 143],
+  ['SIGTERM', '5. ', 143],
 ] as const)('leaves nothing behind after %s in part %s', async (signal, after, expected) => {
   const { code, stdout } = await run([], { signal, after })
   expect(code).toBe(expected)
@@ -95,6 +99,6 @@ it.each([['--break=nothing'], ['--broken'], ['--break=kill', 'more']])(
     const { code, stdout, stderr } = await run(args)
     expect(code).toBe(2)
     expect(stdout).toBe('')
-    expect(stderr).toBe('Usage: npm start [-- --break=kill|third|secret]\n')
+    expect(stderr).toBe('Usage: npm start [-- --break=cut|kill|third|secret]\n')
   },
 )

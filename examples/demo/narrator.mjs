@@ -8,6 +8,7 @@ import { killAll } from './children.mjs'
 import { paint, say } from './text.mjs'
 import { cleanClose } from './parts/close.mjs'
 import { calls } from './parts/calls.mjs'
+import { cut } from './parts/cut.mjs'
 import { kill } from './parts/kill.mjs'
 import { simultaneousStart } from './parts/start.mjs'
 import { strangers } from './parts/strangers.mjs'
@@ -27,7 +28,7 @@ import { successor } from './parts/successor.mjs'
  */
 
 const WHOLE_MS = 15_000
-const BREAKS = ['kill', 'third', 'secret']
+const BREAKS = ['cut', 'kill', 'third', 'secret']
 const EXIT_CODES = /** @type {const} */ ({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })
 
 const [argument, ...others] = process.argv.slice(2)
@@ -62,7 +63,7 @@ setTimeout(() => void end(1, `The demonstration took longer than ${WHOLE_MS / 10
 const begun = { folder, path: join(folder, 'pairlink.sock'), secret: 'super-secret', broken, waiting: [] }
 const scene = /** @type {Scene} */ (begun) // each part adds what those after it need
 try {
-  for (const part of [simultaneousStart, calls, kill, successor, strangers, cleanClose]) {
+  for (const part of [simultaneousStart, calls, cut, kill, successor, strangers, cleanClose]) {
     await part(scene)
   }
   say()

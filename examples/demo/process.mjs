@@ -1,11 +1,12 @@
 // process.mjs: the one program of all processes of the demonstration. It does what the narrator asks, one line of JSON on
 // standard input for each command, and reports one line of JSON on standard output for each thing that happens. It tells
 // what it sees and judges nothing: that is the narrator's part.
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Connection, QueryError } from '@pairlink/core'
 import { unix } from '@pairlink/transport-net'
+import { cuttable } from './cuttable.mjs'
 import { leaveStaleSockets, usualRecipe } from './usual-recipe.mjs'
 
 /**
@@ -15,9 +16,10 @@ import { leaveStaleSockets, usualRecipe } from './usual-recipe.mjs'
  * @property {() => number} pid
  * @property {() => Promise<string>} whoAsks answered with a question back to whoever asks
  * @property {(bytes: Uint8Array) => number} keep
+ * @property {(size: number) => Uint8Array} give random bytes, and keep them
  * @property {() => string} checksum of the bytes that were kept
  * @property {(job: Job) => Promise<string>} work
- * @typedef {{ name: string, file: string, way: 'begin' | 'finish' | 'block', padding: string }} Job
+ * @typedef {{ name: string, file: string, way: 'begin' | 'wait' | 'finish' | 'block', padding: string }} Job
  */
 
 const report = (/** @type {object} */ line) => process.stdout.write(JSON.stringify(line) + '\n')
@@ -28,6 +30,8 @@ const sha256 = (/** @type {Uint8Array} */ bytes) => createHash('sha256').update(
 
 /** @type {Connection<Api> | undefined} */
 let connection
+/** @type {import('./cuttable.mjs').Cuttable | undefined} */
+let transport
 /** Ends what the usual recipe has opened. */
 let endRecipe = () => {}
 /** @type {Uint8Array} */
@@ -35,6 +39,9 @@ let kept = new Uint8Array(0)
 let isAsking = false
 let answers = 0
 let slowestMs = 0
+let release = () => {}
+/** What jobs wait for that are to be answered. @type {Promise<void>} */
+const released = new Promise((resolve) => (release = resolve))
 
 /** @type {import('@pairlink/core').Handlers<Api>} */
 const handlers = {
@@ -45,12 +52,17 @@ const handlers = {
     kept = bytes
     return bytes.length
   },
+  give: (size) => (kept = randomBytes(size)),
   checksum: () => sha256(kept),
   async work({ name, file, way }) {
     // Written before the next line runs, so that what a killed process has done can be read afterwards.
     appendFileSync(file, `${name} begun\n`)
     if (way === 'finish') appendFileSync(file, `${name} finished\n`)
     report({ event: 'at work', name })
+    if (way === 'wait') {
+      await released
+      return name
+    }
     // Blocks the whole process, so that it cannot even say that it has got this call. Not for ever, should nobody kill it.
     if (way === 'block') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10_000)
     await pause(60_000)
@@ -58,11 +70,12 @@ const handlers = {
   },
 }
 
-/** @param {{ path: string, secret: string, at?: number, timeoutMs?: number, until?: 'paired' | 'started' }} input */
-async function meet({ path, secret, at = 0, timeoutMs = 5000, until = 'paired' }) {
-  connection = new Connection({ transport: unix(path), secret, handlers })
+/** @param {{ path: string, secret: string, at?: number, timeoutMs?: number, until?: 'paired' | 'started', options?: object }} input */
+async function meet({ path, secret, at = 0, timeoutMs = 5000, until = 'paired', options }) {
+  transport = cuttable(unix(path))
+  connection = new Connection({ transport, secret, handlers, ...options })
   connection.on('listening', () => report({ event: 'listening' }))
-  connection.on('paired', ({ role }) => report({ event: 'paired', role }))
+  connection.on('paired', ({ role, resumed }) => report({ event: 'paired', role, resumed }))
   connection.on('refused', ({ reason }) => report({ event: 'refused', reason }))
   connection.on('apart', ({ error }) => {
     report({ event: 'apart', error: told(error) })
@@ -113,6 +126,12 @@ const commands = {
   leave,
   call: ({ method, input }) => connection?.call(method, input),
   overtake: ({ size }) => overtake(size),
+  cutAfter: ({ bytes }) => transport?.cutAfter(bytes),
+  async fetch({ size }) {
+    const bytes = await connection?.call('give', size)
+    return bytes && { arrived: bytes.length, sum: sha256(bytes) }
+  },
+  release: () => release(),
   /** Begins a call to `work` and reports how it ended, whenever that is. */
   begin({ name, file, way, paddingBytes }) {
     const job = { name, file, way, padding: ' '.repeat(paddingBytes) }

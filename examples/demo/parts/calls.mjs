@@ -7,11 +7,13 @@ const BYTES = 8_000_000
 /** @param {import('../narrator.mjs').Scene} scene */
 export async function calls(scene) {
   title(2, 'Two processes of one program ask each other')
-  const { path, secret } = scene
+  const { path, secret, broken } = scene
+  // Without a time to come back in, a session ends with its link.
+  const options = broken === 'cut' ? { resumeWindowMs: 0 } : {}
   const listener = (scene.listener = await take(scene.waiting, 'the first'))
-  await listener.run('meet', { path, secret, until: 'started' })
+  await listener.run('meet', { path, secret, until: 'started', options })
   const dialer = (scene.dialer = await take(scene.waiting, 'the second'))
-  await dialer.run('meet', { path, secret })
+  await dialer.run('meet', { path, secret, options })
   note(`Process ${listener.process.pid} came first and listens, process ${dialer.process.pid} found it.`)
 
   const sums = await Promise.all(

@@ -1,10 +1,10 @@
-// Part 6: one of the pair closes. The other one hears the goodbye, both end, and no socket file stays of any pair before.
+// Part 7: one of the pair closes. The other one hears the goodbye, both end, and no socket file stays of any pair before.
 import { readdirSync } from 'node:fs'
 import { check, title } from '../text.mjs'
 
 /** @param {import('../narrator.mjs').Scene} scene */
 export async function cleanClose({ folder, listener, dialer }) {
-  title(6, 'One says goodbye')
+  title(7, 'One says goodbye')
   await Promise.all([listener.run('endByItself'), dialer.run('endByItself')])
   await dialer.run('leave')
   const ends = await Promise.all([listener.end(), dialer.end()])

@@ -1,4 +1,4 @@
-// Part 3: the listener is killed during five calls, each at another stage. What each caller is told is compared with what the
+// Part 4: the listener is killed during five calls, each at another stage. What each caller is told is compared with what the
 // dead process had really done, which it wrote into a file before it went on.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const TRUTHS = /** @type {const} */ ({
 
 /** @param {import('../narrator.mjs').Scene} scene */
 export async function kill(scene) {
-  title(3, 'SIGKILL of the listener, during five calls at different stages')
+  title(4, 'SIGKILL of the listener, during five calls at different stages')
   const { listener, dialer, folder, broken } = scene
   const file = join(folder, 'done.txt')
   const begin = (

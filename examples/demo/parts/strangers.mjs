@@ -1,4 +1,4 @@
-// Part 5: whoever does not belong to the pair is told why, and the pair goes on without noticing.
+// Part 6: whoever does not belong to the pair is told why, and the pair goes on without noticing.
 import { take } from '../children.mjs'
 import { check, ms, note, title } from '../text.mjs'
 
@@ -7,7 +7,7 @@ const TURNED_AWAY_MS = 3000
 
 /** @param {import('../narrator.mjs').Scene} scene */
 export async function strangers({ path, secret, broken, waiting, listener, dialer }) {
-  title(5, 'A third process, and one with another secret')
+  title(6, 'A third process, and one with another secret')
   const [third, stranger] = await Promise.all([
     take(waiting, 'the third'),
     take(waiting, 'the one with another secret'),

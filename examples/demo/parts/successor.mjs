@@ -1,4 +1,4 @@
-// Part 4: nobody has to clean up after the killed process: the one that is left takes its place, and the next one finds it there.
+// Part 5: nobody has to clean up after the killed process: the one that is left takes its place, and the next one finds it there.
 import { start } from '../children.mjs'
 import { check, ms, title } from '../text.mjs'
 
@@ -7,7 +7,7 @@ const WHOLE_AGAIN_MS = 5500
 
 /** @param {import('../narrator.mjs').Scene} scene */
 export async function successor(scene) {
-  title(4, 'The survivor takes the place, and a new process joins')
+  title(5, 'The survivor takes the place, and a new process joins')
   const { path, secret, killedAt, dialer: survivor } = scene
   await survivor.next('listening', WHOLE_AGAIN_MS)
   const listeningMs = performance.now() - killedAt
