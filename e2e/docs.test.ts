@@ -67,6 +67,7 @@ describe('the API page', () => {
     ['Properties', members(CONNECTION, 'Connection', 'property')],
     ['Events', members(SURFACE, 'ConnectionEvents')],
     ['Stats', members(SURFACE, 'ConnectionStats')],
+    ['Stats of the session', members('protocol/session.ts', 'SessionStats')],
     [
       'Options of connect',
       [...members('connection/waiters.ts', 'ConnectOptions'), ...members('connection/waiters.ts', 'PairedOptions')],

@@ -48,3 +48,33 @@ it('answers 100,000 queries and carries 100 MB, both ways at once', { timeout: 1
     for (const { error } of side.all('apart')) expect(error).toBeUndefined() // a goodbye, not a loss
   }
 })
+
+it('carries an answer of 256 MB past which queries, answers, cancels and notifications go both ways', async () => {
+  const bytes = 256 * 2 ** 20
+  const path = join(folder(), 's')
+  const file = join(repository, 'e2e/peers/fairness.mjs')
+  const sides = [true, false].map(
+    (takes) => new Peer(file, [JSON.stringify({ path, bytes, takes })], takes ? 'takes' : 'gives'),
+  )
+  for (const side of sides) {
+    const done = await side.next('done', 60_000)
+    const kinds = ['query', 'answer', 'cancel', 'notification'] as const
+    for (const kind of kinds) {
+      const { count, mostMs } = done[kind] as { count: number; mostMs: number }
+      expect(count, kind).toBeGreaterThan(3)
+      expect(mostMs, kind).toBeLessThan(1000)
+    }
+    const seen = kinds.map((kind) => {
+      const { count, mostMs } = done[kind] as { count: number; mostMs: number }
+      return `${count} × ${kind} in at most ${mostMs.toFixed(0)} ms`
+    })
+    const { seconds } = done as { seconds?: number }
+    const what = seconds === undefined ? 'gave it' : `took 256 MB in ${seconds.toFixed(2)} s`
+    console.log(`MEASURED the side that ${what}: ${seen.join(', ')}`)
+  }
+  await Promise.all(sides.map((side) => side.endsWell()))
+  for (const side of sides) {
+    expect(side.stderr).toBe('')
+    for (const { error } of side.all('apart')) expect(error).toBeUndefined() // a goodbye, not a loss
+  }
+})

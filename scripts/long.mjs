@@ -6,13 +6,14 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { quietEnvironment, root, setUp } from './setup.mjs'
+import { bin, quietEnvironment, root, setUp } from './setup.mjs'
 
 /**
  * @typedef {object} Part
  * @property {string} name
  * @property {string} shows what must hold
  * @property {string[]} command for Node, after everything was set up; it ends with 0 when that holds
+ * @property {Record<string, string>} [env] what it finds in its environment
  */
 
 const racing = (/** @type {string[]} */ ...args) => [join(root, 'scripts', 'race.mjs'), '--built', ...args]
@@ -39,6 +40,26 @@ const parts = [
     shows: `two supervised processes killed and stopped for ten minutes, over ${address}`,
     command: [join(root, 'scripts', 'chaos.mjs'), '--minutes', '10', '--address', address],
   })),
+  ...[['unix'], ['tcp'], ['tls'], ['unix', '--sealed']].map(([address = '', ...sealed]) => ({
+    name: `chaos-cut-${sealed.length > 0 ? 'sealed' : address}`,
+    shows: `the same with the link cut again and again, over ${address}${sealed.length > 0 ? ', sealed' : ''}`,
+    command: [
+      join(root, 'scripts', 'chaos.mjs'),
+      '--built',
+      '--minutes',
+      '10',
+      '--cut',
+      '--address',
+      address,
+      ...sealed,
+    ],
+  })),
+  {
+    name: 'producer',
+    shows: 'a producer 100 times faster than its consumer for 30 seconds, both ways: memory stays flat',
+    command: [bin('vitest'), 'run', '--root', join(root, 'e2e'), 'producer.test.ts'],
+    env: { PRODUCER_SECONDS: '30' },
+  },
   {
     name: 'fuzz',
     shows: 'ten minutes of bytes that no honest peer sends',
@@ -61,11 +82,11 @@ if (unknown.length > 0) {
 
 setUp('packages')
 let failed = 0
-for (const { name, shows, command } of parts) {
+for (const { name, shows, command, env } of parts) {
   if (options.only !== undefined && !options.only.includes(name)) continue
   console.log(`\n${name}: ${shows}`)
   const startedAt = performance.now()
-  const code = await run(command)
+  const code = await run(command, env)
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
   console.log(`${code === 0 ? 'ok' : 'FAILED'} ${name} (${seconds} s)`)
   if (code !== 0) failed++
@@ -74,9 +95,13 @@ console.log(`\nlong: ${failed === 0 ? 'all parts passed' : `${failed} failed`}`)
 process.exitCode = failed === 0 ? 0 : 1
 
 /** @returns {Promise<number>} */
-function run(/** @type {string[]} */ command) {
+function run(/** @type {string[]} */ command, /** @type {Record<string, string>} */ env = {}) {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, command, { cwd: root, env: quietEnvironment, stdio: 'inherit' })
+    const child = spawn(process.execPath, command, {
+      cwd: root,
+      env: { ...quietEnvironment, ...env },
+      stdio: 'inherit',
+    })
     child.once('error', (error) => {
       console.error(String(error))
       resolve(1)

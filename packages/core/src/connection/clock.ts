@@ -80,23 +80,34 @@ export function afterReading(clock: Clock, delayMs: number, callback: () => void
 export class Alarm {
   readonly #clock: Clock
   readonly #ring: (moment: number) => void
+  readonly #reads: boolean
   #timer: Timer | undefined
   #moment = Infinity
   #held = true
+  /** Which setting the next call back belongs to. */
+  #setting = 0
 
-  constructor(clock: Clock, ring: (moment: number) => void) {
+  /** @param reads what has arrived by the moment is read before the call back, which may set or clear the alarm meanwhile */
+  constructor(clock: Clock, ring: (moment: number) => void, reads = false) {
     this.#clock = clock
     this.#ring = ring
+    this.#reads = reads
   }
 
   set(moment: number): void {
     if (moment >= this.#moment) return
-    this.#timer?.cancel()
+    this.clear()
     this.#moment = moment
     this.#timer = this.#clock.after(moment - this.#clock.now(), () => {
-      this.#timer = undefined
-      this.#moment = Infinity
-      this.#ring(moment)
+      this.clear()
+      if (!this.#reads) {
+        this.#ring(moment)
+        return
+      }
+      const setting = this.#setting
+      this.#clock.afterPoll(() => {
+        if (setting === this.#setting) this.#ring(moment)
+      })
     })
     if (!this.#held) this.#timer.unref()
   }
@@ -105,6 +116,7 @@ export class Alarm {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#moment = Infinity
+    this.#setting++
   }
 
   /** Whether the timer keeps the process alive. */

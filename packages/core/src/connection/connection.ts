@@ -76,6 +76,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #pair: Pair | undefined
   /** Those that have said goodbye, until what was begun with them is finished. */
   readonly #leaving = new Map<Pump, Pair>()
+  /** What strangers were turned away for, in the words of transports: told to people once each. */
+  readonly #faultsTold = new Set<string>()
   #lastPeer: Id | undefined
   /** Who had accepted the last link that was dialled, where that can be told. */
   #lastHolder: string | undefined
@@ -111,10 +113,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   /**
    * Nothing is opened until `connect`.
    * @param options checked at once
-   * @param environment clock, randomness and hash; for simulators, everybody else leaves it out
+   * @param given clock, randomness and hash instead of the system's; for simulators, everybody else leaves it out
    * @throws TypeError that names what is wrong with the options
    */
-  constructor(options: ConnectionOptions<Mine>, environment: Environment = systemEnvironment) {
+  constructor(options: ConnectionOptions<Mine>, given: Partial<Environment> = {}) {
+    const environment = { ...systemEnvironment, ...given }
     const { settings, secret } = completeOptions(options, environment.utf8)
     this.#settings = settings
     this.#environment = environment
@@ -157,9 +160,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#waiters = new Waiters(environment.clock, () => {
       this.#nobodyWaits()
     })
-    this.#giveUp = new Alarm(environment.clock, () => {
-      // One who came at the last moment is read first.
-      environment.clock.afterPoll(() => {
+    // One who came at the last moment is read first.
+    this.#giveUp = new Alarm(
+      environment.clock,
+      () => {
         if (this.#state !== 'apart') return
         if (this.#mayExtend && this.#meeting.strangers > 0) {
           this.#mayExtend = false
@@ -167,13 +171,16 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
           return
         }
         void this.#end(new PairlinkError('RETRIES_EXHAUSTED', `No peer came back at ${settings.transport.address}`))
-      })
-    })
-    this.#resumeUntil = new Alarm(environment.clock, () => {
-      environment.clock.afterPoll(() => {
+      },
+      true,
+    )
+    this.#resumeUntil = new Alarm(
+      environment.clock,
+      () => {
         this.#windowOver()
-      })
-    })
+      },
+      true,
+    )
     this.#newcomers = new Newcomers(environment.clock, ({ pump, hello }) => {
       this.#proven(pump, hello)
       pump.pump(environment.clock.now())
@@ -291,8 +298,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       role: this.role,
       callsOpen: this.#pairs().reduce((sum, pair) => sum + pair.calls.open, 0),
       callsParked: this.#caller.parked.count,
+      parkedBytes: this.#caller.parked.bytes,
       inboxWaiting: this.#inbox.waiting,
       strangers: this.#meeting.strangers,
+      newcomers: this.#newcomers.count,
       session: this.#pair?.session.stats(),
     }
   }
@@ -531,7 +540,16 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     }
     const reason = refusedReason(end, error)
     if (reason === undefined || this.#isOver()) return
-    this.#logger.log('debug', { reason, address: this.#shared.address, error }, 'a stranger was turned away')
+    // What a transport has a word for is often a mistake of one's own, such as a page that is not listed.
+    const fault = error?.reason
+    const isNews = fault !== undefined && !this.#faultsTold.has(fault)
+    if (isNews) this.#faultsTold.add(fault)
+    const fields = { reason, address: this.#shared.address, error }
+    this.#logger.log(
+      isNews ? 'warn' : 'debug',
+      fields,
+      `a stranger was turned away${isNews ? `: ${error?.message}` : ''}`,
+    )
     this.#emitter.emit('refused', { reason, error })
   }
 

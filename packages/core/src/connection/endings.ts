@@ -134,8 +134,8 @@ export function lossOf(end: LinkEnd, address: string): PairlinkError {
 export function refusedReason(end: LinkEnd, failure: PairlinkError | undefined): RefusedReason | undefined {
   switch (end.by) {
     case 'pipe':
-      return failure === undefined ? undefined : failure.code === 'CERTIFICATE' ? 'certificate' : 'not-pairlink'
-
+      if (failure === undefined) return undefined
+      return failure.code === 'CERTIFICATE' ? 'certificate' : failure.code === 'PROTOCOL' ? 'protocol' : 'not-pairlink'
     case 'refusing':
       return end.refusal.reason
     case 'foreign':

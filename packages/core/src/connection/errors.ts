@@ -128,7 +128,7 @@ export class PairlinkError extends Error {
   readonly code: ErrorCode
   /** For calls: whether the peer surely did not get it, may have, or did. */
   declare readonly delivery?: Delivery
-  /** With `CERTIFICATE` and `KEY_INVALID`: which fault, in one stable word such as `expired`. */
+  /** With `CERTIFICATE`, `KEY_INVALID` and what a transport says of strangers: which fault, in one stable word. */
   declare readonly reason?: string
   /** With `REMOTE`: the code of the `QueryError`, or the name of what the handler threw. */
   declare readonly remoteCode?: string

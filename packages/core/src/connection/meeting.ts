@@ -417,6 +417,8 @@ export class Meeting implements PumpHost {
   }
 
   #alone(): Outcome {
+    const obstacle = this.#transport.obstacle?.()
+    if (isPairlinkError(obstacle)) return { kind: 'failed', error: obstacle, isFinal: false }
     const text = `Nobody listens at ${this.#transport.address}, and this process cannot take the place`
     return { kind: 'failed', error: new PairlinkError('PEER_LOST', text), isFinal: false }
   }
@@ -427,8 +429,9 @@ export class Meeting implements PumpHost {
   }
 
   #obstacle(): PairlinkError | undefined {
-    const text = this.#listener === undefined ? this.#transport.obstacle?.() : undefined
-    return text === undefined ? undefined : new PairlinkError('ADDRESS_IN_USE', `${this.#transport.address}: ${text}`)
+    const obstacle = this.#listener === undefined ? this.#transport.obstacle?.() : undefined
+    if (typeof obstacle !== 'string') return obstacle
+    return new PairlinkError('ADDRESS_IN_USE', `${this.#transport.address}: ${obstacle}`)
   }
 
   #handshake(pipe: Pipe): Promise<Outcome> {

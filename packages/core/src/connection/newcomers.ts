@@ -27,6 +27,11 @@ export class Newcomers {
     this.#admit = admit
   }
 
+  /** Those that wait. */
+  get count(): number {
+    return this.#waiting.length
+  }
+
   /** Keeps the place for `peer`, for so long. */
   keepFor(peer: Id, forMs: number): void {
     this.#timer?.cancel()

@@ -8,6 +8,9 @@ import type { Encoded } from './payload.js'
 import type { CallPlan } from './plan.js'
 import type { Signals } from './signals.js'
 
+/** What a call costs beside its payload, so that empty ones are bounded too. */
+const COST_BYTES = 64
+
 /** Sends what was parked, as it would have been sent at once. */
 export type Send<Target> = (target: Target, plan: CallPlan, encoded: Encoded) => Promise<unknown>
 
@@ -23,11 +26,12 @@ interface Parked<Target> {
 }
 
 export class ParkedCalls<Target> {
+  /** What those that wait cost, together. */
+  bytes = 0
   readonly #clock: Clock
   readonly #signals: Signals
   readonly #bytesMax: number
   readonly #parked = new Set<Parked<Target>>()
-  #bytes = 0
   #isHeld = true
 
   constructor(clock: Clock, signals: Signals, bytesMax: number) {
@@ -43,7 +47,7 @@ export class ParkedCalls<Target> {
   /** Rejects with `QUEUE_FULL`, `TIMEOUT`, `CANCELLED` or what `reject` says, all `not-sent`; or settles as `send` does. */
   park(plan: CallPlan, encoded: Encoded, send: Send<Target>): Promise<unknown> {
     if (plan.signal?.aborted === true) return Promise.reject(cancelled(plan.signal))
-    if (this.#bytes > 0 && this.#bytes + encoded.bytes.length > this.#bytesMax) {
+    if (this.bytes > 0 && this.bytes + costOf(encoded) > this.#bytesMax) {
       return Promise.reject(notSent('QUEUE_FULL', 'Too much is waiting for a peer; see limits.sendBytesMax'))
     }
     // The caller may change its bytes after the call, so they are copied here as they would be by the session.
@@ -56,7 +60,7 @@ export class ParkedCalls<Target> {
       const ends = { resolve, reject, timer: undefined, unwatch: undefined }
       const item: Parked<Target> = { plan, encoded: kept, send, expiresAt, ...ends }
       this.#parked.add(item)
-      this.#bytes += kept.bytes.length
+      this.bytes += costOf(kept)
       if (expiresAt !== Infinity) {
         item.timer = afterReading(this.#clock, plan.timeoutMs, () => {
           this.#remove(item)
@@ -77,8 +81,14 @@ export class ParkedCalls<Target> {
     const now = this.#clock.now()
     for (const item of [...this.#parked]) {
       this.#remove(item)
-      if (item.expiresAt <= now) item.reject(timeout(item.plan))
-      else item.send(target, item.plan, item.encoded).then(item.resolve, item.reject)
+      const { plan, encoded, expiresAt } = item
+      if (expiresAt <= now) {
+        item.reject(timeout(plan))
+        continue
+      }
+      // Whatever it may have to wait for now, it has waited already.
+      const left: CallPlan = { ...plan, expiresAt, timeoutMs: expiresAt - now }
+      item.send(target, left, encoded).then(item.resolve, item.reject)
     }
   }
 
@@ -102,8 +112,12 @@ export class ParkedCalls<Target> {
     item.timer?.cancel()
     item.unwatch?.()
     this.#parked.delete(item)
-    this.#bytes -= item.encoded.bytes.length
+    this.bytes -= costOf(item.encoded)
   }
+}
+
+function costOf({ bytes }: Encoded): number {
+  return bytes.length + COST_BYTES
 }
 
 function notSent(code: ErrorCode, text: string): PairlinkError {

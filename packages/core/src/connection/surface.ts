@@ -49,18 +49,23 @@ export const EVENT_NAMES: readonly (keyof ConnectionEvents)[] = [
   'closed',
 ]
 
+/** What goes on at the moment; what can fill up is shown as its level. */
 export interface ConnectionStats {
   readonly state: ConnectionState
   readonly role: Role | undefined
   /** Own calls without an answer, those with a peer that has said goodbye included. */
   readonly callsOpen: number
-  /** Own calls that wait for a peer. */
+  /** Own calls and notifications that wait for a peer. */
   readonly callsParked: number
+  /** What they cost: payload and 64 bytes each; at most `sendBytesMax`, or one that is larger. */
+  readonly parkedBytes: number
   /** Notifications whose handler was not started. */
   readonly inboxWaiting: number
-  /** Links that have not proven the secret. */
+  /** Links that have not proven the secret; at most `strangersMax`. */
   readonly strangers: number
-  /** The session with the present peer. */
+  /** Processes that have proven it and wait until the place is not kept for a lost peer any more; at most 16. */
+  readonly newcomers: number
+  /** The session with the present peer, also while its link is lost; undefined without one. */
   readonly session: SessionStats | undefined
 }
 

@@ -99,9 +99,9 @@ export class Answering {
     return this.#taken
   }
 
-  /** Bytes of answers that wait to be written. */
+  /** Bytes of answers that wait to be written, without a large one that is under way. */
   get queuedBytes(): number {
-    return this.#smallBytes + (this.#messages.heldBytes[KIND.ANSWER] ?? 0) + (this.#messages.heldBytes[KIND.FAIL] ?? 0)
+    return this.#smallBytes + this.#messages.waitingBytes(KIND.ANSWER) + this.#messages.waitingBytes(KIND.FAIL)
   }
 
   /**

@@ -65,6 +65,8 @@ export class Asking {
   readonly #slots: number
   readonly #state: Uint8Array
   readonly #unpolled: Uint8Array
+  /** What is known of a call whose end was reported and not polled: its slot does not tell any more. */
+  readonly #reportedAs: (Delivery | undefined)[] = []
   readonly #generation: Uint16Array
   readonly #firstSeq: Float64Array
   readonly #lastSeq: Float64Array
@@ -193,7 +195,7 @@ export class Asking {
     checkMethod(method)
     if (bytes.length > this.#peer.messageBytesMax) return TOO_LARGE
     const cost = costOf(method, bytes)
-    const direct = this.#taken.length === 0 && this.#mayNotify(cost)
+    const direct = this.#taken.length === 0 && this.#hopeful.length === 0 && this.#mayNotify(cost)
     const taken = direct || (this.#hopeful.length === 0 && this.#notifyRoom)
     if (!taken && !mayWait) return QUEUE_FULL
     let slot = -1
@@ -241,7 +243,8 @@ export class Asking {
     return isWanted
   }
 
-  #report(event: TimeoutEvent | TakenEvent): void {
+  #report(event: TimeoutEvent | TakenEvent, delivery: Delivery): void {
+    this.#reportedAs[event.slot] = delivery
     this.#unpolled[event.slot] = UNPOLLED.WANTED
     this.#events.push(event)
   }
@@ -256,6 +259,8 @@ export class Asking {
       if (taken !== undefined) this.#takenBytes -= costOf(taken.method, taken.bytes)
       else if (this.#waiting.remove(inSlot) === undefined) this.#hopeful.remove(inSlot)
       this.#state[slot] = STATE.RETIRED
+      // What stood behind it may go now.
+      this.admit(now)
       return
     }
     if (state === STATE.LENT) {
@@ -301,6 +306,7 @@ export class Asking {
 
   /** What is known of the call or notification in `slot` if the session ends now. */
   delivery(slot: number): Delivery {
+    if (this.#unpolled[slot] === UNPOLLED.WANTED) return this.#reportedAs[slot] ?? 'unknown'
     const state = this.#state[slot]
     if (state === STATE.WAITING || state === STATE.FREE) return 'not-sent'
     const message = this.#message[slot]
@@ -384,7 +390,7 @@ export class Asking {
       this.#lent.shift()
       this.#deadlines.clear(slot)
       this.#state[slot] = STATE.RETIRED
-      this.#report({ type: 'taken', slot })
+      this.#report({ type: 'taken', slot }, 'delivered')
     }
     this.admit(now)
   }
@@ -419,7 +425,7 @@ export class Asking {
     this.#deadlines.expire(now, (slot) => {
       const delivery = this.#deliveryOnceLeft(slot)
       this.#end(slot, delivery, now)
-      this.#report({ type: 'timeout', slot, delivery })
+      this.#report({ type: 'timeout', slot, delivery }, delivery)
     })
   }
 
@@ -433,7 +439,7 @@ export class Asking {
   #mayAsk(): boolean {
     return (
       (this.inFlight < this.#peer.handlersMax || this.#handlersRunning() > 0) &&
-      this.#queryBytes + (this.#messages.heldBytes[KIND.QUERY] ?? 0) < this.#sendBytesMax
+      this.#queryBytes + this.#messages.waitingBytes(KIND.QUERY) < this.#sendBytesMax
     )
   }
 
@@ -529,7 +535,7 @@ export class Asking {
     } else {
       this.#deadlines.clear(slot)
       this.#state[slot] = STATE.RETIRED
-      this.#report({ type: 'taken', slot })
+      this.#report({ type: 'taken', slot }, 'unknown')
     }
   }
 
@@ -546,7 +552,7 @@ export class Asking {
       this.#taken.push({ ...held, slot: -1 })
       this.#deadlines.clear(held.slot)
       this.#state[held.slot] = STATE.RETIRED
-      this.#report({ type: 'taken', slot: held.slot })
+      this.#report({ type: 'taken', slot: held.slot }, 'unknown')
     }
   }
 

@@ -8,7 +8,10 @@ export interface Limits {
   readonly messageBytesMax: number
   /** Largest frame in bytes, header included. 64 KiB fills a block of the send buffer exactly. */
   readonly fragmentBytes: number
-  /** Bytes of queries, and separately of notifications, accepted and not yet written. */
+  /**
+   * Bytes of queries, and separately of notifications and of answers, accepted and not yet written. One query and one answer
+   * that is in fragments and under way does not count, since small ones pass it.
+   */
   readonly sendBytesMax: number
   /** Bytes written and not yet acknowledged. 16 MiB keeps a local pipe full between two acknowledgements. */
   readonly replayBytesMax: number

@@ -216,7 +216,7 @@ export class Link {
 
   /** Whether there are events that neither time nor bytes have brought. */
   get hasEvents(): boolean {
-    return this.#events.length > 0
+    return this.#events.length > 0 || this.#session?.hasEvents === true
   }
 
   #takeFrames(budgetBytes: number, now: number, out: Uint8Array[]): void {

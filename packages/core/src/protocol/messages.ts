@@ -40,6 +40,8 @@ export class Messages {
   #openBytes = 0
   /** By kind: bytes of messages that were given and not yet put into fragments. */
   readonly heldBytes = new Float64Array(KIND.NOTIFY + 1)
+  /** By kind: the message that is under way for longest. */
+  readonly #oldest: (Message | undefined)[] = []
   readonly #encoded: (message: Message, now: number) => void
   readonly #releaseBlock = (block: Uint8Array): void => {
     if (this.#spares.length < SPARE_BLOCKS_MAX) this.#spares.push(new Uint8Array(block.buffer))
@@ -88,6 +90,15 @@ export class Messages {
   /** True while a fragment could be encoded. */
   get pending(): boolean {
     return this.#open.length > 0
+  }
+
+  /**
+   * Bytes of this kind that wait behind others: those of the message that is under way for longest do not, and however
+   * large it is, small messages need not wait until it is through.
+   */
+  waitingBytes(kind: number): number {
+    const oldest = this.#oldest[kind]
+    return (this.heldBytes[kind] ?? 0) - (oldest === undefined ? 0 : oldest.totalBytes - oldest.encodedBytes)
   }
 
   /** Puts the next fragment of the message whose turn it is into the outbox. */
@@ -147,6 +158,9 @@ export class Messages {
 
   #close(message: Message): void {
     this.#openBytes -= message.totalBytes
+    if (this.#oldest[message.kind] === message) {
+      this.#oldest[message.kind] = this.#open.find(({ kind }) => kind === message.kind)
+    }
     this.#openMore()
   }
 
@@ -156,6 +170,7 @@ export class Messages {
       this.#waiting.shift()
       this.#openBytes += next.totalBytes
       this.#open.push(next)
+      this.#oldest[next.kind] ??= next
       next = this.#waiting.peek()
     }
   }

@@ -62,17 +62,29 @@ interface FailFixed {
   readonly message: string
 }
 
+/** How full each buffer of a session is, beside two counts that only rise. */
 export interface SessionStats {
+  /** Frames of queries, answers, notifications and cancels that were handed to a pipe, each once however often it was sent. */
   readonly sentFrames: number
+  /** Such frames of the peer that were taken over. */
   readonly receivedFrames: number
+  /** Bytes accepted into the send queue and not yet handed to a pipe, or to be handed to another one after a loss. */
   readonly queuedBytes: number
+  /** Bytes handed to the pipe and kept until the peer acknowledges them; at most about `replayBytesMax`. */
   readonly unacknowledgedBytes: number
+  /** Sizes of the messages of the peer that are being put together; at most `reassemblyBytesMax`. */
   readonly reassemblyBytes: number
+  /** Cost in bytes of the peer's notifications whose handler has not returned; at most `inboxBytesMax`, or one that is larger. */
   readonly inboxBytes: number
-  /** Of notifications accepted here, not known to be consumed by the peer. */
+  /** Cost in bytes of own notifications that were taken and are not known to be consumed by the peer. */
   readonly unconsumedBytes: number
+  /** Own queries that hold a slot of the peer: encoded, and without an answer, also when their caller waits no longer. */
   readonly queriesInFlight: number
+  /** Own queries and notifications that wait for room, here or at the peer; at most 16 × its `handlersMax`, and what `sendBytesMax` takes. */
   readonly callsWaiting: number
+  /** Whole queries of the peer whose handler waits until answers before it are written. */
+  readonly queriesWaiting: number
+  /** Handlers of the peer's queries that have not ended, with those that were given up; at most 16 × `handlersMax`. */
   readonly handlersRunning: number
 }
 
@@ -283,6 +295,7 @@ export class Session implements HeldSession {
       unconsumedBytes: this.#asking.unconsumedBytes,
       queriesInFlight: this.#asking.inFlight,
       callsWaiting: this.#asking.waitingCount,
+      queriesWaiting: this.#backlog.length,
       handlersRunning: this.#answering.running,
     }
   }
@@ -355,6 +368,11 @@ export class Session implements HeldSession {
   /** The time that counts for what the next frames bring. */
   set now(now: number) {
     this.#now = now
+  }
+
+  /** Whether `poll` may have something that neither time nor a frame has brought. */
+  get hasEvents(): boolean {
+    return this.#events.length > 0
   }
 
   /** An event that no frame brings, or undefined. */

@@ -181,13 +181,13 @@ describe('ends that are not-sent', () => {
 
 describe('bytes', () => {
   test('beyond limits.sendBytesMax are QUEUE_FULL, not-sent, and there is room again when others have gone', async () => {
-    const { world, heard, a, meet } = parkedWorld({ limits: { sendBytesMax: 1000 } })
+    const { world, heard, a, meet } = parkedWorld({ limits: { sendBytesMax: 1000 + 2 * 64 } })
     const stop = new AbortController()
     const first = failure(a.query(new Uint8Array(600), { signal: stop.signal }))
     const second = a.notify(new Uint8Array(400))
     expect(await failure(a.query(new Uint8Array(1)))).toMatchObject({ code: 'QUEUE_FULL', delivery: 'not-sent' })
     expect(await failure(a.notify('x'))).toMatchObject({ code: 'QUEUE_FULL', delivery: 'not-sent' })
-    expect(a.stats().callsParked).toBe(2)
+    expect(a.stats()).toMatchObject({ callsParked: 2, parkedBytes: 1000 + 2 * 64 })
     stop.abort()
     await first
     const third = a.query('y'.repeat(600))
@@ -195,6 +195,19 @@ describe('bytes', () => {
     await meet()
     await Promise.all([second, third])
     expect(heard).toHaveLength(2)
+    await world.end()
+  })
+
+  test('are 64 more than those of the payload, so that empty calls are bounded too', async () => {
+    const { world, heard, a, meet } = parkedWorld({ limits: { sendBytesMax: 640 } })
+    const sent = Array.from({ length: 10 }, () => a.query(undefined))
+    expect(a.stats()).toMatchObject({ callsParked: 10, parkedBytes: 640 })
+    expect(await failure(a.query(undefined))).toMatchObject({ code: 'QUEUE_FULL', delivery: 'not-sent' })
+    expect(await failure(a.notify(undefined))).toMatchObject({ code: 'QUEUE_FULL', delivery: 'not-sent' })
+    await meet()
+    await Promise.all(sent)
+    expect(heard).toHaveLength(10)
+    expect(a.stats()).toMatchObject({ callsParked: 0, parkedBytes: 0 })
     await world.end()
   })
 
@@ -288,4 +301,24 @@ test('timers of waiting calls do not hold the process of an unref`d connection',
   await world.clock.advance(5000)
   expect([(await sent).code, (await second).code]).toEqual(['TIMEOUT', 'TIMEOUT'])
   await world.end()
+})
+
+test('a notification that waited for a peer and then waits for room has one time for both', async () => {
+  const world = new World()
+  const never = (): Promise<never> => new Promise(() => undefined)
+  const [, b] = await world.pair({ limits: { inboxBytesMax: 100, sendBytesMax: 100 }, onNotify: never })
+  for (const text of ['is handled for ever', 'waits for its credit', 'fills the send queue']) await b.notify(text)
+  world.address.onDial = () => 'again'
+  world.pipe[0].destroy()
+  await world.clock.settle()
+  const startedAt = world.clock.now()
+  const late = failure(b.notify('finds no room', { whenApart: 'wait', timeoutMs: 500 }))
+  expect(b.stats().callsParked).toBe(1)
+  await world.clock.advance(300)
+  world.address.onDial = undefined
+  await world.clock.advance(150)
+  expect([b.state, b.stats().callsParked, b.stats().callsOpen]).toEqual(['paired', 0, 1])
+  expect(await world.finish(late)).toMatchObject({ code: 'TIMEOUT', delivery: 'not-sent' })
+  expect(world.clock.now() - startedAt).toBeLessThanOrEqual(510)
+  await world.finish(Promise.all(world.connections.map((connection) => connection.close({ drainMs: 0 }))))
 })

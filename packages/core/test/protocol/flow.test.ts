@@ -494,25 +494,39 @@ describe('answers beyond sendBytesMax', () => {
   const LIMITS = { sendBytesMax: 10_000 }
 
   it.each([
-    ['in one piece', 20_000, {}],
-    ['in fragments', 20_000, { fragmentBytes: 4096 }],
+    ['one in one piece', 1, {}],
+    ['two in fragments', 2, { fragmentBytes: 4096 }],
   ])(
     'that wait to be written hold further handlers back (%s), which start in order afterwards',
-    (_what, size, more) => {
+    (_what, count, more) => {
       const { a, b } = pair({ ...LIMITS, ...more })
-      ask(a, filled(1, 1))
-      const [first] = send(a, b)
-      reply(b, first, filled(size))
+      for (let at = 0; at < count; at++) ask(a, filled(1, 1))
+      for (const query of send(a, b)) reply(b, query, filled(20_000))
       for (const value of [2, 3, 4]) ask(a, filled(1, value))
       expect(send(a, b)).toEqual([])
-      expect(b.session.stats().handlersRunning).toBe(0)
+      expect(b.session.stats()).toMatchObject({ handlersRunning: 0, queriesWaiting: 3 })
       expect(b.session.idle).toBe(false)
       const answers = send(b, a)
-      expect(answers).toHaveLength(1)
+      expect(answers).toHaveLength(count)
       expect(polled(b.link).map((event) => (event.type === 'query' ? event.bytes[0] : event.type))).toEqual([2, 3, 4])
-      expect(b.session.stats().handlersRunning).toBe(3)
+      expect(b.session.stats()).toMatchObject({ handlersRunning: 3, queriesWaiting: 0 })
     },
   )
+
+  it('hold nothing back when it is one large message that is under way', () => {
+    const { a, b } = pair({ ...LIMITS, fragmentBytes: 4096 })
+    ask(a)
+    reply(b, send(a, b)[0], filled(1_000_000))
+    ask(a)
+    expect(send(a, b).map(({ type }) => type)).toEqual(['query'])
+    // It is through, and of two more the second one waits behind the first.
+    send(b, a)
+    for (let at = 0; at < 2; at++) ask(a)
+    for (const query of send(a, b)) reply(b, query, filled(1_000_000))
+    ask(a)
+    expect(send(a, b)).toEqual([])
+    expect(b.session.stats()).toMatchObject({ queriesWaiting: 1 })
+  })
 
   it('do not hold back at the limit itself', () => {
     const { a, b } = pair(LIMITS)

@@ -569,10 +569,13 @@ describe('sendBytesMax', () => {
     expect(tell(asking, 1)).toBe(TAKEN)
   })
 
-  test('lets one through that is larger by itself, cut into fragments or not', () => {
-    for (const bytes of [10, 500_000]) {
+  test('lets one through that is larger by itself, cut into fragments or not, and a query beside a large one', () => {
+    for (const [bytes, queries] of [
+      [10, 1],
+      [500_000, 2],
+    ] as const) {
       const { dialer, listener, asking } = pairOf({ sendBytesMax: 1 })
-      expect(ask(asking, bytes)).toBeGreaterThanOrEqual(0)
+      for (let at = 0; at < queries; at++) expect(ask(asking, bytes)).toBeGreaterThanOrEqual(0)
       expect(ask(asking, bytes)).toBe(QUEUE_FULL)
       expect(tell(asking, bytes)).toBe(TAKEN)
       expect(tell(asking, bytes)).toBe(QUEUE_FULL)
@@ -580,7 +583,7 @@ describe('sendBytesMax', () => {
         feed(listener, written(dialer))
           .map(({ type }) => type)
           .sort(),
-      ).toEqual(['notify', 'query'])
+      ).toEqual(['notify', ...Array.from({ length: queries }, () => 'query')])
     }
   })
 
