@@ -2,6 +2,7 @@
  * The plug: what core asks of a transport. A Transport is a place where two processes meet, a Pipe the ordered stream
  * of bytes between them once they have. Neither knows of frames, secrets or keepalive.
  */
+import type { PairlinkError } from './connection/errors.js'
 
 /** Who can possibly reach the address: processes of this user, of this host, or of a network. */
 export type Reach = 'user' | 'host' | 'network'
@@ -43,8 +44,11 @@ export interface Transport {
   ): Promise<Listener | Pipe | 'taken' | 'cannot'>
   /** `Pipe.holder` of one who surely has ended: the address is as it has left it, and has refused the last dial. */
   refusedBy?(): string | undefined
-  /** What has kept this process from dialling or listening at last, as a sentence for people; undefined for nothing. */
-  obstacle?(): string | undefined
+  /**
+   * What has kept this process from dialling or listening at last; undefined for nothing. A sentence for people becomes an
+   * `ADDRESS_IN_USE` of this address; an error of another code is told as it is, also for a dial that was `'absent'`.
+   */
+  obstacle?(): string | PairlinkError | undefined
 }
 
 /** One who holds an address and has answered nothing for long: it is stopped. */
