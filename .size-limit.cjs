@@ -43,5 +43,26 @@ module.exports = [
     ignore: ['@pairlink/core', '@pairlink/transport-net'],
     ...bundle('node'),
   },
+  {
+    name: '@pairlink/testkit without core',
+    path: 'packages/testkit/dist/esm/index.js',
+    limit: '30 kB',
+    ignore: ['@pairlink/core'],
+    ...bundle('node'),
+  },
+  {
+    name: '@pairlink/transport-ws without core, transport-net and ws',
+    path: 'packages/transport-ws/dist/esm/index.js',
+    limit: '8 kB',
+    ignore: ['@pairlink/core', '@pairlink/transport-net', 'ws'],
+    ...bundle('node'),
+  },
+  {
+    name: '@pairlink/transport-ws, browsers, without core',
+    path: 'packages/transport-ws/dist/esm/browser.js',
+    limit: '3 kB',
+    ignore: ['@pairlink/core'],
+    ...bundle('browser'),
+  },
   { name: 'pairlink', path: 'packages/pairlink/dist/esm/index.js', limit: '45 kB', ...bundle('node') },
 ]

@@ -13,16 +13,27 @@ export default defineConfig({
       '@pairlink/crypto': source('crypto/src/index.ts'),
       '@pairlink/core/protocol': source('core/src/protocol/index.ts'),
       '@pairlink/core': source('core/src/index.ts'),
+      '@pairlink/testkit': source('testkit/src/index.ts'),
       '@pairlink/transport-net/layer': source('transport-net/src/layer.ts'),
       '@pairlink/transport-net': source('transport-net/src/index.ts'),
       '@pairlink/transport-tls': source('transport-tls/src/index.ts'),
+      '@pairlink/transport-ws/browser': source('transport-ws/src/browser.ts'),
+      '@pairlink/transport-ws': source('transport-ws/src/index.ts'),
       pairlink: source('pairlink/src/index.ts'),
     },
   },
   test: {
     testTimeout: 20_000,
     projects: [
-      { extends: true, test: { name: 'units', include: ['packages/*/test/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'units',
+          include: ['packages/*/test/**/*.test.ts'],
+          // Before Node.js 22 the WebSocket of browsers is there when asked for.
+          execArgv: 'WebSocket' in globalThis ? [] : ['--experimental-websocket'],
+        },
+      },
       // What holds for a connection holds however it is encrypted.
       ...['sealed', 'custom'].map((name) => ({
         extends: true as const,

@@ -18,6 +18,9 @@ import { bin, quietEnvironment, root, setUp } from './setup.mjs'
 
 const racing = (/** @type {string[]} */ ...args) => [join(root, 'scripts', 'race.mjs'), '--built', ...args]
 
+/** Where the million of sessions begins: none of them is among those of `npm test`. */
+const SIM_SEED = 1_000_000
+
 /** @type {Part[]} */
 const parts = [
   ...[2, 6, 10].map((processes) => ({
@@ -59,6 +62,23 @@ const parts = [
     shows: 'a producer 100 times faster than its consumer for 30 seconds, both ways: memory stays flat',
     command: [bin('vitest'), 'run', '--root', join(root, 'e2e'), 'producer.test.ts'],
     env: { PRODUCER_SECONDS: '30' },
+  },
+  ...Array.from({ length: 10 }, (_, part) => ({
+    name: `sim-${part}`,
+    shows: `100,000 simulated sessions, the ${part + 1}. of ten parts of a million`,
+    command: [
+      join(root, 'scripts', 'sim.mjs'),
+      '--built',
+      '--seed',
+      String(SIM_SEED + part * 100_000),
+      '--count',
+      '100000',
+    ],
+  })),
+  {
+    name: 'mutants',
+    shows: 'the simulator finds the faults that are planted',
+    command: [join(root, 'scripts', 'mutants.mjs')],
   },
   {
     name: 'fuzz',

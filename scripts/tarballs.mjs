@@ -12,8 +12,19 @@ import { bin, root } from './setup.mjs'
 const work = mkdtempSync(join(tmpdir(), 'pairlink-tarballs-'))
 const env = { ...process.env, npm_config_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false' }
 let count = 0
+/** What our packages need to run that is not ours: it is packed from the workspace, since nothing is fetched. */
+const foreign = [...new Set(publishedPackages().flatMap(({ manifest }) => Object.keys(manifest.dependencies ?? {})))]
+  .filter((name) => !/^(@pairlink\/|pairlink$)/.test(name))
+  .sort()
 
 const BROWSER_CORE = "import { Connection } from '@pairlink/core'\nglobalThis.pairlink = Connection\n"
+const BROWSER_WS = `
+  import { Connection } from '@pairlink/core'
+  import * as transport from '@pairlink/transport-ws'
+  import { webSocket } from '@pairlink/transport-ws/browser'
+  globalThis.pairlink = Connection
+  globalThis.told = [Object.keys(transport), transport.webSocket === webSocket, webSocket('wss://app.example/x').encrypted].join()
+`
 const BROWSER_CRYPTO = `
   import { Connection } from '@pairlink/core'
   import { aes256gcm, custom, generateKey, loadKey } from '@pairlink/crypto'
@@ -47,12 +58,18 @@ try {
   await check('TypeScript, as CommonJS', () => typeScript('ts-cjs', { type: 'commonjs' }, tarballs))
   await check('both entries of core share one Link, in both formats', () => sharedClasses(app))
   await check('Jest', () => jest(tarballs))
-  await check('a Vite build of core for browsers, without Node.js code', () => vite(app, 'core', BROWSER_CORE))
+  await check('a Vite build of core for browsers, without Node.js code', () =>
+    vite(app, 'core', BROWSER_CORE, 'undefined'),
+  )
   await check('a Vite build of core and crypto for browsers, without Node.js code, which works', () =>
-    vite(app, 'crypto', BROWSER_CRYPTO),
+    vite(app, 'crypto', BROWSER_CRYPTO, 'over the wire,TypeError,function'),
+  )
+  await check('a Vite build of core and transport-ws for browsers, without Node.js code, which works', () =>
+    vite(app, 'ws', BROWSER_WS, 'webSocket,true,true'),
   )
   await check('core and transport-net come alone', () => alone(tarballs))
   await check('encryption and TLS, as ES module and by require', () => encrypted(app))
+  await check('WebSocket, as ES module and by require', () => webSockets(app))
   console.log(`${count} uses of the packed packages work.`)
 } catch (error) {
   console.error(error)
@@ -80,7 +97,15 @@ function outputOf(error) {
 function pack() {
   const folder = join(work, 'tarballs')
   mkdirSync(folder)
-  return publishedPackages().map(({ name, folder: packageFolder }) => {
+  const theirs = foreign.map((name) => {
+    const from = join(root, 'node_modules', name)
+    const { dependencies = {} } = JSON.parse(readFileSync(join(from, 'package.json'), 'utf8'))
+    assert.deepEqual(dependencies, {}, `${name} needs more, which is not packed here`)
+    const args = ['pack', from, '--json', '--ignore-scripts', '--pack-destination', folder]
+    const [{ filename }] = JSON.parse(execFileSync('npm', args, { env, encoding: 'utf8' }))
+    return join(folder, filename)
+  })
+  const ours = publishedPackages().map(({ name, folder: packageFolder }) => {
     const printed = execFileSync('npm', ['pack', '--json', '--pack-destination', folder], {
       cwd: packageFolder,
       env,
@@ -94,6 +119,7 @@ function pack() {
     )
     return join(folder, filename)
   })
+  return [...ours, ...theirs]
 }
 
 /** @param {string} name @param {object} manifest @param {string[]} tarballs */
@@ -103,7 +129,7 @@ function install(name, manifest, tarballs) {
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, version: '0.0.0', private: true, ...manifest }))
   execFileSync('npm', ['install', '--offline', '--loglevel=error', ...tarballs], { cwd: folder, env, stdio: 'pipe' })
   const installed = readdirSync(join(folder, 'node_modules')).filter((entry) => !entry.startsWith('.'))
-  assert.deepEqual(installed, ['@pairlink', 'pairlink'], 'no package that is not ours comes along')
+  assert.deepEqual(installed, ['@pairlink', 'pairlink', ...foreign].sort(), 'no package comes along that is not needed')
   return folder
 }
 
@@ -164,6 +190,8 @@ async function typeScript(name, manifest, tarballs) {
     import { local, unix } from '@pairlink/transport-net'
     import { aes256gcm, generateKey } from '@pairlink/crypto'
     import { tls, type TlsFiles } from '@pairlink/transport-tls'
+    import { attachWs, webSocket, ws, type HttpServer } from '@pairlink/transport-ws'
+    export const attached = (server: HttpServer) => attachWs(server, { origins: ['https://app.example'] })
     interface Api { add(input: { a: number; b: number }): number; now(): string }
     const options: ConnectionOptions<Api> = {
       transport: local('tarball-${name}-${process.pid}'),
@@ -178,6 +206,7 @@ async function typeScript(name, manifest, tarballs) {
       const now: string = await connection.call('now')
       const files: TlsFiles = { certFile: './cert.pem', keyFile: './key.pem' }
       const told = [unix('/x').reach, tls({ port: 1 }, files).encrypted, generateKey().length]
+      told.push(ws({ port: 1 }).reach, webSocket('wss://app.example/x').encrypted)
       console.log(sum, now, typeof Link, ...told, isPairlinkError(undefined))
       await connection.close()
     }
@@ -186,7 +215,8 @@ async function typeScript(name, manifest, tarballs) {
   writeFileSync(join(folder, 'peer.ts'), program)
   execFileSync(bin('tsc'), ['-p', '.'], { cwd: folder, stdio: 'pipe' })
   const results = await Promise.all([run(folder, 'out/peer.js'), run(folder, 'out/peer.js')])
-  for (const result of results) assert.deepEqual(result, { code: 0, output: '3 now function user true 32 false\n' })
+  for (const result of results)
+    assert.deepEqual(result, { code: 0, output: '3 now function user true 32 host true false\n' })
 }
 
 /** @param {string} folder */
@@ -250,7 +280,7 @@ function alone(tarballs) {
 }
 
 /** @param {string} folder */
-async function encrypted(folder) {
+function encrypted(folder) {
   const body = `
     const files = { certFile: './cert.pem', keyFile: './key.pem' }
     async function main() {
@@ -271,16 +301,50 @@ async function encrypted(folder) {
     }
     void main()
   `
-  const imports = [
+  return bothFormats(folder, 'encrypted', body, [
     ['{ Connection }', '@pairlink/core'],
     ['{ aes256gcm, generateKey, loadKey, saveKey }', '@pairlink/crypto'],
     ['{ generateCertificate, tls }', '@pairlink/transport-tls'],
-  ]
+  ])
+}
+
+/** @param {string} folder */
+function webSockets(folder) {
+  const body = `
+    async function main() {
+      const server = createServer().listen(0, '127.0.0.1')
+      await new Promise((resolve) => server.once('listening', resolve))
+      const options = { secret: 's', onQuery: (query) => query, logger: { error() {} } }
+      const a = new Connection({ transport: attachWs(server), ...options })
+      const url = 'ws://127.0.0.1:' + server.address().port + '/pairlink'
+      const b = new Connection({ transport: webSocket(url), ...options })
+      await Promise.all([a.connect(), b.connect()])
+      console.log(await b.query('hello'))
+      await Promise.all([a.close(), b.close()])
+      server.close()
+    }
+    void main()
+  `
+  return bothFormats(folder, 'websocket', body, [
+    ['{ createServer }', 'node:http'],
+    ['{ Connection }', '@pairlink/core'],
+    ['{ attachWs, webSocket }', '@pairlink/transport-ws'],
+  ])
+}
+
+/**
+ * Runs a program that prints hello, as ES module and by require.
+ * @param {string} folder
+ * @param {string} name
+ * @param {string} body
+ * @param {[names: string, from: string][]} imports
+ */
+async function bothFormats(folder, name, body, imports) {
   const asModule = imports.map(([names, from]) => `import ${names} from '${from}'`)
   const asScript = imports.map(([names, from]) => `const ${names} = require('${from}')`)
   for (const [file, head] of /** @type {const} */ ([
-    ['encrypted.mjs', asModule],
-    ['encrypted.cjs', asScript],
+    [`${name}.mjs`, asModule],
+    [`${name}.cjs`, asScript],
   ])) {
     writeFileSync(join(folder, file), `${head.join('\n')}\n${body}`)
     assert.deepEqual(await run(folder, file), { code: 0, output: 'hello\n' })
@@ -291,8 +355,9 @@ async function encrypted(folder) {
  * @param {string} folder
  * @param {string} name
  * @param {string} program
+ * @param {string} expected what it tells when it runs
  */
-function vite(folder, name, program) {
+function vite(folder, name, program, expected) {
   writeFileSync(join(folder, 'index.html'), '<script type="module" src="/main.js"></script>')
   writeFileSync(join(folder, 'main.js'), program)
   // What loads scripts of the page beforehand needs a page, and this one runs without.
@@ -311,10 +376,8 @@ function vite(folder, name, program) {
   for (const pattern of [/["']node:/, /\brequire\(/, /\bprocess\./, /\bBuffer\b/, /__vite-browser-external/]) {
     assert.doesNotMatch(code, pattern, `the bundle has ${pattern}`)
   }
-  if (name === 'crypto') {
-    const [file = ''] = readdirSync(assets).filter((entry) => entry.endsWith('.js'))
-    const script = `await import(${JSON.stringify(join(assets, file))}); console.log(globalThis.told)`
-    const told = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
-    assert.equal(told, 'over the wire,TypeError,function\n')
-  }
+  const [file = ''] = readdirSync(assets).filter((entry) => entry.endsWith('.js'))
+  const script = `globalThis.WebSocket ??= class {}; await import(${JSON.stringify(join(assets, file))}); console.log(globalThis.told)`
+  const told = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+  assert.equal(told, `${expected}\n`, name)
 }

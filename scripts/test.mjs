@@ -75,6 +75,15 @@ const stages = [
     commands: [[bin('turbo'), 'run', 'build', '--filter=@pairlink/docs', '--output-logs=errors-only']],
   },
   {
+    name: 'sim',
+    shows: 'whole processes keep every promise in 20,000 simulated sessions, half of them never seen before',
+    commands: [
+      [node, script('sim.mjs'), '--built', '--seed', '1', '--count', '10000'],
+      [node, script('sim.mjs'), '--built', '--count', '10000'],
+    ],
+    alone: true,
+  },
+  {
     name: 'tarballs',
     shows: 'the packed packages work in empty folders',
     commands: [[node, script('tarballs.mjs')]],
@@ -141,7 +150,7 @@ async function run(/** @type {Stage} */ stage) {
   const tests = stage.report === undefined ? '' : ` (${counts.passed} passed, ${counts.failed} failed)`
   console.log(`${isGood ? 'ok    ' : 'FAILED'} ${seconds} s  ${stage.name.padEnd(16)} ${stage.shows}${tests}`)
   for (const line of output.split('\n'))
-    if (/^(SKIPPED|MEASURED)/.test(line.trim())) console.log(`                  ${line.trim()}`)
+    if (/^(SKIPPED|MEASURED|sessions) /.test(line.trim())) console.log(`                  ${line.trim()}`)
   if (!isGood) failures.push(`\n=== ${stage.name} ===\n${output}`)
 }
 

@@ -13,6 +13,7 @@ const depth = [
   { text: 'TLS', link: '/tls' },
   { text: 'Your own event loop', link: '/event-loop' },
   { text: 'Coming from simple-ipc', link: '/coming-from-simple-ipc' },
+  { text: 'The simulator', link: '/simulator' },
   { text: 'How it is tested', link: '/tests' },
 ]
 

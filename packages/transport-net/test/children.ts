@@ -11,15 +11,16 @@ import { afterAll, onTestFinished } from 'vitest'
 import type { Order } from './child.js'
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
-let program: Promise<string> | undefined
+const programs = new Map<string, Promise<string>>()
 
-/** The sources as one program, so that a child runs what the tests run and nothing needs a build before. */
-function childProgram(): Promise<string> {
-  program ??= bundle()
+/** A source file as one program, so that a child runs what the tests run and nothing needs a build before. */
+export function programOf(entry: string): Promise<string> {
+  const program = programs.get(entry) ?? bundle(entry)
+  programs.set(entry, program)
   return program
 }
 
-async function bundle(): Promise<string> {
+async function bundle(entry: string): Promise<string> {
   const outDir = mkdtempSync(join(tmpdir(), 'pl-child-'))
   bundled.push(outDir)
   await build({
@@ -29,12 +30,16 @@ async function bundle(): Promise<string> {
     resolve: {
       alias: {
         '#runtime': source('../../core/src/connection/runtime.node.ts'),
+        '@pairlink/core/protocol': source('../../core/src/protocol/index.ts'),
         '@pairlink/core': source('../../core/src/index.ts'),
+        '@pairlink/testkit': source('../../testkit/src/index.ts'),
+        '@pairlink/transport-net/layer': source('../src/layer.ts'),
+        '@pairlink/transport-net': source('../src/index.ts'),
       },
     },
     ssr: { noExternal: true },
     build: {
-      ssr: source('child.ts'),
+      ssr: entry,
       outDir,
       target: 'node20',
       minify: false,
@@ -46,6 +51,7 @@ async function bundle(): Promise<string> {
 
 const bundled: string[] = []
 afterAll(() => {
+  programs.clear()
   for (const directory of bundled.splice(0)) rmSync(directory, { recursive: true, force: true })
 })
 
@@ -61,7 +67,7 @@ export interface Child {
 export async function child(order: Order, { fd, wrap = [] }: { fd?: number; wrap?: string[] } = {}): Promise<Child> {
   const stdio: StdioOptions = ['ignore', 'pipe', 'inherit']
   if (fd !== undefined) stdio.push(fd)
-  const [file = '', ...rest] = [...wrap, process.execPath, await childProgram(), JSON.stringify(order)]
+  const [file = '', ...rest] = [...wrap, process.execPath, await programOf(source('child.ts')), JSON.stringify(order)]
   return watched(spawn(file, rest, { stdio }))
 }
 

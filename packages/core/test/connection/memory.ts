@@ -1,4 +1,5 @@
 /** A transport within one process for the tests of core: ordered bytes, half-close, an address that can be taken. */
+import type { PairlinkError } from '../../src/index.js'
 import type { Listener, Pipe, PipeSink, SilentHolder, Transport } from '../../src/transport.js'
 
 /** One end of a pipe. What is written arrives in a later microtask, joined or split as `chunkBytes` says. */
@@ -149,7 +150,7 @@ export class MemoryAddress {
   /** Listeners say whether the address is still theirs. */
   canBeLost = false
   /** What has kept a transport from dialling or listening. */
-  obstacle: string | undefined
+  obstacle: string | PairlinkError | undefined
   /** The holder that has refused the last dial. */
   refusedBy: string | undefined
   /** Called at each dial; what it gives replaces the result. */

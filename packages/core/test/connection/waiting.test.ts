@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Connection } from '../../src/index.js'
+import { PairlinkError, type Connection } from '../../src/index.js'
 import { dialTimes, mortal, occupy, World } from './world.js'
 
 const echo = { onQuery: (query: unknown) => query }
@@ -170,6 +170,41 @@ describe('what the transport says is in the way', () => {
     expect((errors[0] as Error).message).toContain('memory:test')
     expect(told(world, 'warn')).toHaveLength(1)
     expect(told(world, 'info')).toEqual([])
+    await world.end()
+  })
+
+  test.each(['absent', 'again'] as const)('is told as the error that it is, where a dial is %s', async (outcome) => {
+    const world = new World()
+    world.address.onDial = () => outcome
+    world.address.onListen = () => Promise.resolve('cannot')
+    world.address.obstacle = new PairlinkError('PEER_LOST', 'a word of its own')
+    const a = world.make(echo)
+    const errors: unknown[] = []
+    a.on('waiting', ({ error }) => errors.push(error))
+    void a.connect().catch(() => undefined)
+    await world.clock.advance(3001)
+    expect(errors).toEqual([world.address.obstacle])
+    expect(told(world, 'warn')).toHaveLength(1)
+    await world.end()
+  })
+
+  test('as an error is what a look after a loss has found', async () => {
+    const world = new World()
+    const [a, b] = [world.make({ ...echo, failover: false }), world.make({ ...echo, failover: false })]
+    await world.finish(Promise.all([a.connect(), b.connect()]), 1000)
+    const dialer = a.role === 'dialer' ? a : b
+    const apart: unknown[] = []
+    dialer.on('apart', ({ error }) => apart.push(error))
+    world.address.onDial = () => 'absent'
+    world.address.onListen = () => Promise.resolve('cannot')
+    world.address.obstacle = new PairlinkError('PEER_LOST', 'a word of its own')
+    for (const [near, far] of world.address.pipes) {
+      near.destroy()
+      far.destroy()
+    }
+    await world.clock.advance(2000)
+    expect(apart.length).toBeGreaterThan(1)
+    expect(apart.slice(1)).toEqual(apart.slice(1).map(() => world.address.obstacle))
     await world.end()
   })
 

@@ -1,0 +1,67 @@
+/** Each broken transport fails the case that names its fault, and no other. */
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { memory, TransportFault, transportCases, type TransportCase } from '../src/index.js'
+import { BROKEN, type BrokenTransport } from './broken.js'
+import { MANIFEST, placeOf } from './memory-place.js'
+
+/** They look at the whole process, let it stand still, or mind when it does. */
+const ALONE = ['no-unhandled-rejection', 'slow-reader', 'end-while-flooded']
+/** Long for the one that must fail, which has the process for itself; the others have no haste. */
+const FAILING_MS = 2000
+const CASE_MS = 15_000
+
+/** The cases that fail. */
+async function failures(broken: BrokenTransport): Promise<string[]> {
+  const failed: string[] = []
+  const run = async ({ id, title, skip, run }: TransportCase): Promise<void> => {
+    if (skip !== undefined) return
+    try {
+      await run()
+    } catch (error) {
+      if (!(error instanceof TransportFault)) throw error
+      expect(error.message).toContain(title)
+      expect(error.id).toBe(id)
+      failed.push(id)
+    }
+  }
+  const isAlone = ({ id }: TransportCase): boolean => ALONE.includes(id) || id === broken.fails
+  const all = freshCases(broken)
+  await Promise.all(all.filter((one) => !isAlone(one)).map(run))
+  for (const one of all.filter(isAlone)) await run(one)
+  return failed
+}
+
+/** A fresh fault for each case, so that none depends on another. */
+function freshCases({ make, fails }: BrokenTransport): TransportCase[] {
+  const ids = transportCases(make(), MANIFEST).map(({ id }) => id)
+  return ids.flatMap((id) => {
+    const caseMs = id === fails ? FAILING_MS : CASE_MS
+    return transportCases(make(), MANIFEST, { caseMs }).filter((one) => one.id === id)
+  })
+}
+
+/** What a runner does with rejections that nobody has caught is not wanted here: a case is to find them. */
+function quietRunner(): void {
+  const before = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  process.on('unhandledRejection', () => undefined)
+  onTestFinished(() => {
+    process.removeAllListeners('unhandledRejection')
+    for (const listener of before) process.on('unhandledRejection', listener)
+  })
+}
+
+describe('a transport that', () => {
+  test.each(BROKEN)('$fault fails $fails', { timeout: 60_000 }, async (broken) => {
+    quietRunner()
+    const failed = await failures(broken)
+    expect(failed.join()).toBe(broken.fails)
+  })
+})
+
+test('every fault is found by a case of its own', () => {
+  const found = BROKEN.map(({ fails }) => fails)
+  expect(new Set(found).size).toBe(found.length)
+  const ids = transportCases(() => placeOf(memory()), MANIFEST).map(({ id }) => id)
+  expect(ids).toEqual(expect.arrayContaining(found))
+})

@@ -1,0 +1,54 @@
+/** tls() keeps the contract of transports at a port and at a path, by the cases that authors of other transports run. */
+import { spawn } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { aes256gcm } from '../../crypto/src/index.js'
+import { transportCases } from '@pairlink/testkit'
+import { beforeAll, describe } from 'vitest'
+import { runCases } from '../../testkit/test/run-cases.js'
+import { leaveStale, programOf } from '../../transport-net/test/children.js'
+import { generateCertificate, tls } from '../src/index.js'
+import { freshNames } from './certificates.js'
+import { freshPlace, KINDS } from './place.js'
+
+const PEER = fileURLToPath(new URL('conformance-peer.ts', import.meta.url))
+const files = freshNames()
+beforeAll(() => generateCertificate(files))
+
+describe.each(KINDS)('tls() at %s', (kind) => {
+  const isPath = kind === 'a path'
+  const cases = transportCases(
+    async () => {
+      const place = await freshPlace(kind)
+      const path = 'path' in place ? String(place.path) : ''
+      return {
+        listener: () => tls(place, files),
+        leaveStale: () => leaveStale(path),
+        removeAddress: () => {
+          rmSync(path)
+        },
+        spawn: async (role) => {
+          const order = JSON.stringify([place, files, role])
+          return spawn(process.execPath, [await programOf(PEER), order], { stdio: 'inherit' })
+        },
+      }
+    },
+    {
+      reach: isPath ? 'user' : 'host',
+      encrypted: true,
+      listens: 'both',
+      dials: 'both',
+      tellsTaken: true,
+      manyPipes: true,
+      halfClose: true,
+      enoughBytes: 256 * 1024,
+      holder: isPath,
+      canBeLost: isPath,
+      goesStale: isPath,
+      keepsAlive: true,
+      processes: true,
+      encryption: aes256gcm(new Uint8Array(32).fill(7)),
+    },
+  )
+  runCases(cases)
+})

@@ -1,0 +1,3 @@
+import { packageBuild } from '../../scripts/tsup.mjs'
+
+export default packageBuild({ index: 'src/index.ts', browser: 'src/browser.ts' })
