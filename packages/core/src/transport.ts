@@ -1,16 +1,32 @@
 /**
  * The plug: what core asks of a transport. A Transport is a place where two processes meet, a Pipe the ordered stream
  * of bytes between them once they have. Neither knows of frames, secrets or keepalive.
+ *
+ * What stands here is the whole contract, and `transportCases` of `@pairlink/testkit` asks a transport for each sentence of it.
+ * Everything is called by the core, on the thread that has made the Connection, and never while another call to the same
+ * object is under way. What a promise rejects with, and what `closed` carries, is told to the user; from no other place may
+ * anything be thrown, and no rejection may be left for nobody.
  */
 import type { PairlinkError } from './connection/errors.js'
 
 /** Who can possibly reach the address: processes of this user, of this host, or of a network. */
 export type Reach = 'user' | 'host' | 'network'
 
-/** A place where two processes meet. One object serves one `Connection`; it holds no socket until asked for one. */
+/**
+ * A place where two processes meet. One object serves one `Connection`; it holds no socket until asked for one.
+ *
+ * The core dials; if nobody is there, it listens; if somebody has just taken the place, it dials again. One promise is under
+ * way at a time. What the two answer is believed, so a word that is not true makes two listeners, or none. An answer that
+ * cannot be had does not pass for one: that is `'again'`.
+ *
+ * A transport that can only listen in this process says so by `dial` giving `'absent'`, always; one that can only dial, by
+ * `listen` giving `'cannot'`. Whether its address can go stale is seen by nobody: its own `dial` says `'absent'` of what a killed
+ * process has left, and its `listen` takes that over.
+ */
 export interface Transport {
   /** The address as people read it, in logs and errors: `unix:/run/app.sock`. */
   readonly address: string
+  /** Who can reach it. With `'network'` the core's user must have asked for it, and it must be encrypted, here or by pairlink. */
   readonly reach: Reach
   /** True when bytes are encrypted and the peer authenticated below pairlink, as TLS does. */
   readonly encrypted: boolean
@@ -21,8 +37,13 @@ export interface Transport {
    * - `'again'` when it cannot be told at this moment (no descriptors, an interrupted call): the caller pauses and dials again;
    * - `'full'` when somebody holds the address and takes no more dials at this moment: as `'again'`, but nobody answered.
    *
-   * Rejects when no retry can help, with a `PairlinkError` where the reason is known (`ADDRESS_INVALID`).
-   * After `signal` fires the result is destroyed by the transport and the promise rejects.
+   * After a Pipe the core calls its `start` at once and shakes hands over it; after `'absent'` it listens, where it may.
+   *
+   * Rejects when no retry can help, with a `PairlinkError` where the reason is known (`ADDRESS_INVALID`); any other error
+   * becomes an `ADDRESS_INVALID` with it as the cause. `connect` fails with it; after a loss it ends the Connection, or, with
+   * another code, is told and tried again.
+   * When `signal` fires, what was begun is destroyed, and the promise rejects or gives a word, and soon: the core waits a
+   * second for it. Once it has settled, the signal means nothing any more.
    */
   dial(signal: AbortSignal): Promise<Pipe | 'absent' | 'again' | 'full'>
   /**
@@ -32,10 +53,13 @@ export interface Transport {
    * - `'taken'` when somebody else listens or is about to, so that this process should dial;
    * - `'cannot'` when this process cannot listen there, and may only dial.
    *
-   * `accept` is called for each pipe that comes in, never before the promise has resolved, and calls `pipe.start`
-   * before it returns.
+   * After a Listener the core waits, until it closes it; after `'taken'` it dials; after `'cannot'` it dials again later.
+   *
+   * `accept` is called for each pipe that comes in, never before the promise has resolved, from an event of the transport's
+   * own. It calls `pipe.start` before it returns, and does not throw. How many may come in is bounded by the core, which
+   * destroys the oldest of those that have not proven themselves.
    * With `silent` the address may also be taken from that holder, where a transport can tell that it is the same one.
-   * Rejects as `dial` does, and undoes what it made when `signal` fires.
+   * Rejects as `dial` does, and when `signal` fires undoes what it made, the address included.
    */
   listen(
     accept: (pipe: Pipe) => void,
@@ -59,25 +83,35 @@ export interface SilentHolder {
   isSilent(pipe: Pipe): Promise<boolean>
 }
 
-/** An address that this process holds. */
+/** An address that this process holds. The core asks for it once at a time, and closes it when it meets no more. */
 export interface Listener {
   /**
    * False once the address belongs to another, or was removed: then everything that comes in here is lost, and the caller
-   * closes it. Synchronous and cheap. Left out where an address cannot be lost.
+   * closes it. Synchronous and cheap: it is asked before each word in the name of the address, and once a second. Left out
+   * where an address cannot be lost.
    */
   holds?(): boolean
   /**
    * Gives the address up, touching nothing that a successor may own by now, and accepts nothing more. Pipes that were
-   * accepted live on. Resolves when no handle and no file is left; calling again returns the same promise.
+   * accepted live on. Resolves when no handle and no file is left; calling again returns the same promise. It should not
+   * reject: there is nothing left to try.
    */
   close(): Promise<void>
+  /** Whether it keeps the process alive, as it does at first. */
   ref(): void
   unref(): void
 }
 
 /**
- * An ordered, reliable stream of byte chunks in both directions; the borders of chunks mean nothing. It calls its sink from
- * an event of its own, never from inside one of these methods: what is written may be an answer to what is being read.
+ * An ordered, reliable stream of byte chunks in both directions; the borders of chunks mean nothing, and one without bytes is
+ * nothing. It calls its sink from an event of its own, never from inside one of these methods: what is written may be an
+ * answer to what is being read. Where both ends are in one process, that goes for the sinks of both.
+ *
+ * It may be given away before it can carry bytes, and do a handshake of its own inside: then the core's time for handshakes
+ * bounds that one too. What is written meanwhile waits, and is *enough* at once.
+ *
+ * No method throws, whatever has become of the pipe. Why it broke is said by `closed`, once; after that nothing here does
+ * anything. The core never pauses reading: what has arrived and cannot be worked off is bounded by the protocol.
  */
 export interface Pipe {
   /** Who accepted, where that can be told: another string once the address has changed hands. */
@@ -85,30 +119,48 @@ export interface Pipe {
   /** Begins delivery. Called exactly once, synchronously with receiving the pipe; until then nothing is read. */
   start(sink: PipeSink): void
   /**
-   * Writes the chunks in order. They must not be changed until the peer has acknowledged what they carry or `drained`
-   * was called, since the pipe may hold on to them. Returns false for *enough*: the bytes were taken, and the caller
-   * waits for `drained` before it writes again. After `end` or `destroy` it does nothing.
+   * Writes the chunks in order. The caller does not change them until the peer has acknowledged what they carry or `drained`
+   * was called, since the pipe may hold on to them; the pipe never does: they are sent again over the next one.
+   *
+   * Returns false for *enough*: the bytes were taken, and the caller waits for `drained` before it writes again, but for a
+   * last word before `end`. A pipe that cannot tell what has left returns true: then the protocol bounds what is under way,
+   * by `replayBytesMax`, and answers to small calls wait behind all of it.
+   * After `end` or `destroy`, and when the pipe is broken, it does nothing.
    */
   write(chunks: readonly Uint8Array[]): boolean
-  /** Half-close: all that was written arrives, then the other side reads the end. Reading goes on. */
+  /**
+   * Half-close: all that was written arrives, then the other side reads the end. Reading goes on, and `closed` follows when
+   * the other side has ended too. A pipe that has no such thing ends both directions once all that was written has left for
+   * the other side; what comes in behind it may then be lost, and the core makes do. Idempotent.
+   */
   end(): void
-  /** Ends both directions at once, and may lose what was written. Idempotent; `closed` follows, never synchronously. */
+  /**
+   * Ends both directions at once, and may lose what was written, but not change or reorder it. The other side reads an end
+   * or is closed, as soon as it can be told. Idempotent, also behind `end`; `closed` follows, never synchronously.
+   */
   destroy(): void
+  /** Whether it keeps the process alive, as it does at first. */
   ref(): void
   unref(): void
 }
 
-/** Where a pipe delivers to. No member throws. */
+/**
+ * Where a pipe delivers to: the core. No member throws, and each may call any method of the pipe before it returns. Order:
+ * `bytes` and `drained` in any number, `ended` at most once and no `bytes` behind it, `closed` last and once.
+ */
 export interface PipeSink {
   /**
    * The next bytes. With `transient` true they are overwritten after the call returns, so what is kept must be copied;
    * otherwise the receiver owns them.
    */
   bytes(chunk: Uint8Array, transient: boolean): void
-  /** After `write` returned false: everything written so far has left the process. */
+  /** After `write` returned false: everything written so far has left the process, and the chunks are the caller's again. */
   drained(): void
-  /** The other side ended its direction: no more `bytes` follow. */
+  /** The other side ended its direction: no more `bytes` follow. The core ends its own, or destroys the pipe. */
   ended(): void
-  /** The last call: both directions are over and no handle is left. `error` says why, where it was not orderly. */
+  /**
+   * The last call: both directions are over and no handle is left. `error` says why, where it was not orderly. Any error is
+   * a lost link; a `PairlinkError` also becomes what `connect` fails with, or what the event `refused` tells of a stranger.
+   */
   closed(error?: Error): void
 }

@@ -209,8 +209,9 @@ export class Meeting implements PumpHost {
           break
         case 'busy': {
           const now = this.#clock.now()
-          // Whoever says so may be anybody, and is not waited for longer than a peer that fell silent.
-          busyUntil ??= now + Math.min(outcome.retryInMs, this.#settings.busyMsMax)
+          // Whoever says so may be anybody, and is not waited for longer than a peer that fell silent. If the listener was
+          // stopped meanwhile, it gives its peer as much again.
+          busyUntil ??= now + Math.min(outcome.retryInMs, this.#settings.busyMsMax) + this.#settings.keepaliveMs
           this.#lastError = outcome.error
           if (plan.isStandby) {
             this.#bePatient(plan, signal)

@@ -185,6 +185,7 @@ export class Lane {
     this.#open.clear()
     this.#openBytes = 0
     this.#notify = undefined
+    this.#lastNotifyId = undefined
     this.#queries.clear()
     this.#asked = 0
   }

@@ -107,7 +107,7 @@ export function drawSchedule(seed: number): Schedule {
     isCrowded && dice.chance(0.8) ? Math.max(0, dice.pick(moments) + dice.between(-100, 200)) : dice.below(lastMs)
   const steps = Array.from({ length: count }, () => drawStep(dice, weights, processes, options, moment()))
   // What takes several things in their order, and would not come about by itself in a thousand sessions.
-  const scene = dice.weighted({ none: 7, flood: 2, successor: 1 })
+  const scene = dice.weighted({ none: 6, flood: 2, successor: 2 })
   if (scene === 'flood') steps.push(...drawFlood(dice, dice.below(processes), moment()))
   if (scene === 'successor') steps.push(...drawSuccessor(dice, processes, moment()))
   steps.sort((a, b) => a.atMs - b.atMs)
