@@ -11,6 +11,7 @@ const depth = [
   { text: 'Encryption and keys', link: '/encryption' },
   { text: 'A cipher of your own', link: '/own-cipher' },
   { text: 'TLS', link: '/tls' },
+  { text: 'WebSocket', link: '/websocket' },
   { text: 'Your own event loop', link: '/event-loop' },
   { text: 'Coming from simple-ipc', link: '/coming-from-simple-ipc' },
   { text: 'The simulator', link: '/simulator' },

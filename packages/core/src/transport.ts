@@ -3,9 +3,8 @@
  * of bytes between them once they have. Neither knows of frames, secrets or keepalive.
  *
  * What stands here is the whole contract, and `transportCases` of `@pairlink/testkit` asks a transport for each sentence of it.
- * Everything is called by the core, on the thread that has made the Connection, and never while another call to the same
- * object is under way. What a promise rejects with, and what `closed` carries, is told to the user; from no other place may
- * anything be thrown, and no rejection may be left for nobody.
+ * Everything is called by the core, and the sink by the pipe. What a promise rejects with, and what `closed` carries, is told to
+ * the user; from no other place may anything be thrown, and no rejection may be left for nobody.
  */
 import type { PairlinkError } from './connection/errors.js'
 
@@ -26,7 +25,7 @@ export type Reach = 'user' | 'host' | 'network'
 export interface Transport {
   /** The address as people read it, in logs and errors: `unix:/run/app.sock`. */
   readonly address: string
-  /** Who can reach it. With `'network'` the core's user must have asked for it, and it must be encrypted, here or by pairlink. */
+  /** With `'network'` the link must be encrypted, here or by pairlink, or the core does not even dial: `NOT_LOCAL`. */
   readonly reach: Reach
   /** True when bytes are encrypted and the peer authenticated below pairlink, as TLS does. */
   readonly encrypted: boolean

@@ -351,29 +351,36 @@ export const BROKEN: readonly BrokenTransport[] = [
     make: () => onPipes((pipe, from) => (from === 'dial' ? { ...altered(pipe, {}), holder: 'it' } : pipe)),
   },
   {
-    fault: 'leaves a handle for each pipe that was destroyed',
+    fault: 'leaves a handle for each dial that was aborted',
     fails: 'no-handle-left',
     make: () =>
       changed(() => {
         let left = 0
         return {
           handles: () => left,
-          pipe: (pipe) => {
-            let isClosed = false
+          dial: async (sound) => {
+            left++
+            const dialled = await sound()
+            left--
+            return dialled
+          },
+        }
+      }),
+  },
+  {
+    fault: 'leaves a handle for a pipe that ended behind another one',
+    fails: 'connection-leaves-no-handle',
+    make: () =>
+      changed(() => {
+        let [left, dials] = [0, 0]
+        return {
+          handles: () => left,
+          pipe: (pipe, from) => {
+            if (from === 'dial') dials++
             return altered(pipe, {
-              start: (sink) => {
-                pipe.start(
-                  tapped(sink, {
-                    closed: (error) => {
-                      isClosed = true
-                      sink.closed(error)
-                    },
-                  }),
-                )
-              },
-              destroy: () => {
-                if (!isClosed) left++
-                pipe.destroy()
+              end: () => {
+                if (dials === 2) left++
+                pipe.end()
               },
             })
           },

@@ -15,6 +15,7 @@ export const MANIFEST: TransportManifest = {
   canBeLost: true,
   goesStale: true,
   keepsAlive: false,
+  countsHandles: true,
   processes: false,
   encryption: aes256gcm(new Uint8Array(32).fill(7)),
 }

@@ -209,9 +209,8 @@ export class Meeting implements PumpHost {
           break
         case 'busy': {
           const now = this.#clock.now()
-          // Whoever says so may be anybody, and is not waited for longer than a peer that fell silent. If the listener was
-          // stopped meanwhile, it gives its peer as much again.
-          busyUntil ??= now + Math.min(outcome.retryInMs, this.#settings.busyMsMax) + this.#settings.keepaliveMs
+          // Whoever says so may be anybody, and is not waited for longer than a peer that fell silent.
+          busyUntil ??= now + this.#settings.busyMsMax
           this.#lastError = outcome.error
           if (plan.isStandby) {
             this.#bePatient(plan, signal)

@@ -110,11 +110,8 @@ class SimSession {
         fault,
         expiresAt: (number) => {
           const call = this.#ledger.calls[number]
-          return call === undefined || call.plan.kind === 'notify'
-            ? undefined
-            : call.outcome === undefined
-              ? call.expiresAt
-              : 0
+          if (call === undefined || call.plan.kind === 'notify') return undefined
+          return call.outcome === undefined && call.cancelledAt === undefined ? call.expiresAt : 0
         },
       })
     }
