@@ -189,7 +189,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       strangersMax: settings.limits.strangersMax,
       drainMs: settings.drainMs,
       keepaliveMs: settings.keepaliveMs,
-      busyMsMax: settings.silenceMs + settings.drainMs,
+      // A listener that was stopped meanwhile gives its peer another keepaliveMs.
+      busyMsMax: settings.silenceMs + settings.keepaliveMs + settings.drainMs,
     })
   }
 

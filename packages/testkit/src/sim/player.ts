@@ -45,6 +45,8 @@ export class Player implements Party {
   leftAt = -Infinity
   isClosing = false
   isClosed = false
+  /** When its last `connect()` began. */
+  lookedSince = 0
   /** Told that two are paired there, for good. */
   readonly #turnedAway: (player: Player) => void
   /** Since when there is no link, on its own clock; Infinity while there is one. */
@@ -131,6 +133,7 @@ export class Player implements Party {
   /** Meets whoever is there, again and again. */
   async begin(): Promise<void> {
     for (;;) {
+      this.lookedSince = this.now()
       try {
         await this.connection.connect()
         return

@@ -376,7 +376,10 @@ class SimSession {
 
   /** Whoever is told for good that two are paired is told so because there are two, or the listener has just heard of its peer. */
   #judgeBusy(player: Player): void {
+    const { silenceMs, keepaliveMs, drainMs } = this.#schedule.options
     if (this.#alive().length > 2) return
+    // Nobody is kept waiting for longer than that, whatever is said.
+    if (player.now() - player.lookedSince >= silenceMs + keepaliveMs + drainMs) return
     const { wire } = this.#schedule
     const sinceMs = this.#time.now - BUSY_VALID_MS - 3 * wire.delayMs[1] - LATE_MS
     // One that closes keeps others waiting for its own time, which may be longer than they wait; and so does a clock that jumps.
