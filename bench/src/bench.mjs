@@ -6,10 +6,12 @@ import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { runPair, whyNotPinned } from './pair.mjs'
+import { runInTurns, runPair, whyNotPinned } from './pair.mjs'
 import { hottest } from './profile.mjs'
-import { median, share } from './statistics.mjs'
+import { buildVariants, checkVariants, WITH, WITHOUT } from './retention.mjs'
+import { median, share, spread } from './statistics.mjs'
 import { COST_HEAD, COST_LEGEND, costLine, LEGEND, tableHead, tableLine } from './table.mjs'
+import { RETENTION_HEAD, RETENTION_LEGEND, retentionLine } from './table.mjs'
 import { WORKLOADS } from './workloads.mjs'
 
 /**
@@ -27,7 +29,7 @@ import { WORKLOADS } from './workloads.mjs'
  * @property {'per second' | 'MB/s'} unit
  * @property {number} rate
  * @property {number} [referenceRate]
- * @property {{ median: number, min: number, max: number, rounds: number[] }} [share]
+ * @property {import('./statistics.mjs').Spread} [share]
  * @property {Figures} cpuMicros of both processes, per operation
  * @property {Figures} rssMegabytes
  * @property {Figures} [p50Micros]
@@ -45,6 +47,7 @@ const USAGE = `Usage: npm run bench -- [options]
   --all           strings and JSON objects, too
   --peers NAMES   the reference first (raw,pairlink); also pairlink-sealed, raw-sealed, raw-tls, raw-unbatched
   --cost          what encryption costs, against what it costs the reference (W2, W3, W4; on one core)
+  --retention     what keeping frames for a resume and acknowledging them costs (W1, W2), against a build without it
   --pin WHERE     one: both processes on one core; free: where the scheduler puts them; both
   --profile       takes CPU profiles of both processes instead of comparing
   --profile-to FOLDER`
@@ -54,6 +57,10 @@ const FULL = { rounds: 5, warmUpMs: 700, measureMs: 1500 }
 /** In this order the ratio is made of their CPU times; the last one is only shown. */
 const COST_PEERS = ['raw', 'raw-sealed', 'pairlink', 'pairlink-sealed', 'raw-tls']
 const COST_WORKLOADS = ['W2', 'W3', 'W4']
+const RETENTION_WORKLOADS = ['W1', 'W2']
+/** A round has so many parts, each measured with and without, by processes that have run for longer than others. */
+const RETENTION_TURNS = 20
+const RETENTION_LONGER = 3
 const HOTTEST_COUNT = 15
 const PLACEMENT_TITLES = { one: 'both processes on one core', free: 'where the scheduler puts them' }
 
@@ -66,6 +73,7 @@ const { values: flags } = parseArgs({
     all: { type: 'boolean', default: false },
     peers: { type: 'string' },
     cost: { type: 'boolean', default: false },
+    retention: { type: 'boolean', default: false },
     pin: { type: 'string', default: 'both' },
     profile: { type: 'boolean', default: false },
     'profile-to': { type: 'string' },
@@ -78,7 +86,8 @@ if (flags.help) {
 } else {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'bench-'))
   try {
-    await (flags.cost ? cost(folder) : flags.profile ? profile(folder) : compare(folder))
+    const run = flags.retention ? retention : flags.cost ? cost : flags.profile ? profile : compare
+    await run(folder)
   } catch (error) {
     console.error(error instanceof Error ? error.message : error)
     process.exitCode = 1
@@ -128,7 +137,7 @@ async function compare(folder) {
 /**
  * The peers one after the other, again and again, and the reference once more at the end.
  * @param {{ peers: string[], workload: Workload, placement: Placement, folder: string,
- *   rounds: number, warmUpMs: number, measureMs: number }} options
+ *   peersFolder?: string, rounds: number, warmUpMs: number, measureMs: number }} options
  * @returns {Promise<Run[][]>} by the peer's index
  */
 async function runInterleaved({ peers, rounds, ...options }) {
@@ -210,6 +219,55 @@ async function cost(folder) {
 /** @param {number[]} cpuMicros in the order of `COST_PEERS` */
 function ratioOf([raw, rawSealed, open, sealed]) {
   return (sealed - open) / (rawSealed - raw)
+}
+
+/**
+ * What a session that can be resumed costs: the peer as it is, against one that keeps nothing and acknowledges nothing.
+ * @param {string} folder
+ */
+async function retention(folder) {
+  const settings = chosenSettings()
+  settings.warmUpMs *= RETENTION_LONGER
+  settings.measureMs *= RETENTION_LONGER
+  const placements = chosenPlacements()
+  const workloads = chosenWorkloads(RETENTION_WORKLOADS)
+  const strange = workloads.find(({ workload }) => !RETENTION_WORKLOADS.includes(workload))
+  if (strange !== undefined) throw new Error(`--retention is for ${RETENTION_WORKLOADS.join(' and ')} only`)
+  await buildVariants(folder)
+  const host = describeHost()
+  console.log(`${host.cpu}, ${host.cores} cores, Node ${host.node}; ${settings.rounds} rounds, interleaved`)
+  const lines = []
+  /** @type {[without: Run[], withIt: Run[]]} */
+  const all = [[], []]
+  for (const placement of placements) {
+    console.log(`\n${PLACEMENT_TITLES[placement]}\n${RETENTION_HEAD}`)
+    for (const workload of workloads) {
+      /** @type {Run[][][]} by round */
+      const rounds = []
+      for (let round = 0; round < settings.rounds; round++) {
+        const options = { workload, placement, folder, peersFolder: folder, ...settings }
+        const pairs = [WITHOUT, WITH].map((peer) => ({ peer, ...options }))
+        rounds.push(await runInTurns(pairs, RETENTION_TURNS))
+      }
+      rounds.forEach((runs) => runs.forEach((of, index) => all[index].push(...of)))
+      const figures = {
+        'CPU µs': (/** @type {Run} */ run) => run.cpuMicrosPerOperation,
+        'wall µs': (/** @type {Run} */ run) => 1e6 / run.perSecond,
+      }
+      for (const [name, figure] of Object.entries(figures)) {
+        const ratios = rounds.map(([without, withIt]) =>
+          median(without.map((run, turn) => figure(withIt[turn]) / figure(run))),
+        )
+        const medians = [0, 1].map((index) => median(rounds.flatMap((runs) => runs[index].map(figure))))
+        const line = { placement, workload: workload.id, figure: name, medians, ratio: spread(ratios) }
+        lines.push(line)
+        console.log(retentionLine(workload, line))
+      }
+    }
+  }
+  console.log(`\n${RETENTION_LEGEND}\n${checkVariants(...all)}`)
+  if (flags.json !== undefined)
+    await writeFile(flags.json, `${JSON.stringify({ host, settings, lines }, undefined, 2)}\n`)
 }
 
 function chosenSettings() {

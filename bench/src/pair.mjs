@@ -1,6 +1,6 @@
 // @ts-check
-// Starts two processes, pairs them, lets them warm up and measures once. Every measurement has processes of its own, so
-// that no workload finds what another has left behind in the heap or in the compiler.
+// Starts two processes, pairs them, lets them warm up and measures. Every workload has processes of its own, so that none
+// finds what another has left behind in the heap or in the compiler.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,6 +14,7 @@ import path from 'node:path'
  * @property {import('./workloads.mjs').Workload} workload
  * @property {Placement} placement
  * @property {string} folder for the socket
+ * @property {string} [peersFolder] where the peer's file is
  * @property {number} warmUpMs
  * @property {number} measureMs
  * @property {string} [profileFolder] where CPU profiles of both processes go
@@ -24,11 +25,15 @@ import path from 'node:path'
  * @property {number} cpuMicrosPerOperation of both processes
  * @property {number} rssBytesMax of the larger one of both processes
  * @property {{ p50Micros: number, p99Micros: number }} [latency]
+ * @property {import('./workloads.mjs').Kept[]} kept by both processes, where they tell
  * @property {string[]} profiles files
  */
 
 const PINNED_CORE = '0'
-const RUN_TIMEOUT_MS = 60_000
+/** A run may take this long, and so many times as long as it is to warm up and to measure: the host may be busy. */
+const RUN_TIMEOUT_MS = 30_000
+const SLOWER_MAX = 20
+const PEERS_FOLDER = path.join(import.meta.dirname, 'peers')
 const PEER_FILE = path.join(import.meta.dirname, 'peer.mjs')
 let runs = 0
 
@@ -44,49 +49,83 @@ export function whyNotPinned() {
  * @returns {Promise<Run>}
  */
 export async function runPair(options) {
-  const answerer = new Child(options, 'answerer')
-  const asker = new Child(options, 'asker')
+  const [[run]] = await runInTurns([options], 1)
+  return run
+}
+
+/**
+ * Several pairs of processes live at the same time, and one after the other measures a part, again and again: what the host
+ * does meanwhile meets all of them alike.
+ * @param {RunOptions[]} all
+ * @param {number} turns
+ * @returns {Promise<Run[][]>} by index and turn
+ */
+export async function runInTurns(all, turns) {
+  const pairs = all.map((options) => ({
+    options,
+    answerer: new Child(options, 'answerer'),
+    asker: new Child(options, 'asker'),
+  }))
+  const children = pairs.flatMap(({ asker, answerer }) => [asker, answerer])
   const timeout = new AbortController()
-  const timer = setTimeout(() => timeout.abort(), RUN_TIMEOUT_MS)
+  const timeoutMs = all.reduce((sum, run) => sum + SLOWER_MAX * (run.warmUpMs + run.measureMs), RUN_TIMEOUT_MS)
+  const timer = setTimeout(() => timeout.abort(), timeoutMs)
   try {
     return await Promise.race([
-      measurePair(options, asker, answerer),
-      asker.failed,
-      answerer.failed,
+      measureInTurns(pairs, turns),
+      ...children.map(({ failed }) => failed),
       once(timeout.signal, 'abort').then(() => {
-        throw new Error(`${asker.name}: no result within ${RUN_TIMEOUT_MS} ms, during ${asker.last}/${answerer.last}`)
+        const last = children.map(({ name, last }) => `${name}: ${last}`).join(', ')
+        throw new Error(`no result within ${timeoutMs} ms; ${last}`)
       }),
     ])
   } finally {
     clearTimeout(timer)
-    asker.kill()
-    answerer.kill()
+    for (const child of children) child.kill()
   }
 }
 
 /**
- * @param {RunOptions} options
+ * @param {{ options: RunOptions, asker: Child, answerer: Child }[]} pairs
+ * @param {number} turns
+ * @returns {Promise<Run[][]>}
+ */
+async function measureInTurns(pairs, turns) {
+  const measures = []
+  for (const { options, asker, answerer } of pairs) {
+    const socketPath = path.join(options.folder, `${++runs}.sock`)
+    await answerer.request('open', { path: socketPath })
+    await asker.request('open', { path: socketPath })
+    const { perMs } = await asker.request('warmUp', { forMs: options.warmUpMs })
+    const operations = Math.max(1, Math.round((perMs * options.measureMs) / turns))
+    measures.push({ measure: () => measurePair(asker, answerer, operations), results: /** @type {Run[]} */ ([]) })
+  }
+  for (let turn = 0; turn < turns; turn++) {
+    // There and back again, so that none is always the first.
+    for (const { measure, results } of turn % 2 === 0 ? measures : measures.toReversed()) results.push(await measure())
+  }
+  await Promise.all(pairs.flatMap(({ asker, answerer }) => [asker.end(), answerer.end()]))
+  return measures.map(({ results }) => results)
+}
+
+/**
  * @param {Child} asker
  * @param {Child} answerer
+ * @param {number} operations
  * @returns {Promise<Run>}
  */
-async function measurePair({ folder, warmUpMs, measureMs }, asker, answerer) {
-  const socketPath = path.join(folder, `${++runs}.sock`)
-  await answerer.request('open', { path: socketPath })
-  await asker.request('open', { path: socketPath })
-  const { perMs } = await asker.request('warmUp', { forMs: warmUpMs })
-  const operations = Math.max(1, Math.round(perMs * measureMs))
+async function measurePair(asker, answerer, operations) {
   const before = await answerer.request('usage')
   const measured = await asker.request('measure', { operations })
   const after = await answerer.request('usage')
   const { rssBytesMax } = await asker.request('usage')
-  await Promise.all([asker.end(), answerer.end()])
   return {
     operations,
     perSecond: (operations / measured.elapsedMs) * 1000,
     cpuMicrosPerOperation: (measured.cpuMicros + after.cpuMicros - before.cpuMicros) / operations,
     rssBytesMax: Math.max(rssBytesMax, after.rssBytesMax),
     latency: measured.latency,
+    kept: [measured, after].flatMap(({ kept }) => kept ?? []),
     profiles: [asker, answerer].flatMap(({ profile }) => profile ?? []),
   }
 }
@@ -96,7 +135,7 @@ class Child {
    * @param {RunOptions} options
    * @param {import('./workloads.mjs').Role} role
    */
-  constructor({ peer, workload, placement, profileFolder }, role) {
+  constructor({ peer, workload, placement, peersFolder = PEERS_FOLDER, profileFolder }, role) {
     this.name = `${peer} ${role} (${workload.id}, ${placement})`
     this.last = 'start'
     this.ending = false
@@ -110,7 +149,7 @@ class Child {
       this.profile = path.join(profileFolder, file)
       command.push('--cpu-prof', `--cpu-prof-dir=${profileFolder}`, `--cpu-prof-name=${file}`)
     }
-    command.push(PEER_FILE, peer, workload.id, role)
+    command.push(PEER_FILE, path.join(peersFolder, `${peer}.mjs`), workload.id, role)
     const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.process = child
     this.exited = new Promise((resolve) => child.once('exit', resolve))

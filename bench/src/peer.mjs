@@ -1,16 +1,18 @@
 // @ts-check
-// One of the two processes of a pair: `peer.mjs PEER WORKLOAD ROLE`, told what to do over the IPC channel, one request
+// One of the two processes of a pair: `peer.mjs FILE WORKLOAD ROLE`, told what to do over the IPC channel, one request
 // at a time. The asker measures; both report what they have used.
 
+import { pathToFileURL } from 'node:url'
 import { WORKLOADS } from './workloads.mjs'
 
 /**
  * @typedef {object} Usage
  * @property {number} cpuMicros user and system, of the process so far
  * @property {number} rssBytesMax
+ * @property {import('./workloads.mjs').Kept} [kept] where the peer tells
  */
 
-const [peerName, workloadId, role] = process.argv.slice(2)
+const [peerFile, workloadId, role] = process.argv.slice(2)
 const workload = WORKLOADS.find(({ id }) => id === workloadId)
 if (workload === undefined) throw new Error(`no workload ${workloadId}`)
 
@@ -21,7 +23,9 @@ let asker
 const REQUESTS = {
   /** @param {{ path: string }} request */
   async open({ path }) {
-    const { open } = /** @type {{ open: import('./workloads.mjs').Open }} */ (await import(`./peers/${peerName}.mjs`))
+    const { open } = /** @type {{ open: import('./workloads.mjs').Open }} */ (
+      await import(pathToFileURL(peerFile).href)
+    )
     asker = await open({
       path,
       role: /** @type {import('./workloads.mjs').Role} */ (role),
@@ -58,13 +62,13 @@ const REQUESTS = {
   async measure({ operations }) {
     const before = usage()
     const { elapsedMs, latenciesMs } = await workload.run(asker, operations)
-    const cpuMicros = usage().cpuMicros - before.cpuMicros
+    const after = usage()
     latenciesMs?.sort()
     const latency = latenciesMs && {
       p50Micros: latenciesMs[Math.floor(operations * 0.5)] * 1000,
       p99Micros: latenciesMs[Math.floor(operations * 0.99)] * 1000,
     }
-    return { elapsedMs, cpuMicros, latency }
+    return { elapsedMs, cpuMicros: after.cpuMicros - before.cpuMicros, latency, kept: after.kept }
   },
 
   end() {
@@ -87,7 +91,7 @@ process.on('disconnect', () => process.exit(1))
 /** @returns {Usage} */
 function usage() {
   const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage()
-  return { cpuMicros: userCPUTime + systemCPUTime, rssBytesMax: maxRSS * 1024 }
+  return { cpuMicros: userCPUTime + systemCPUTime, rssBytesMax: maxRSS * 1024, kept: asker.kept?.() }
 }
 
 /** @param {unknown} error */

@@ -10,11 +10,30 @@ export function median(values) {
 }
 
 /**
+ * The middle half of the rounds lies in `half`.
+ * @typedef {{ median: number, half: [number, number], min: number, max: number, rounds: number[] }} Spread
+ *
+ * @param {number[]} rounds
+ * @returns {Spread}
+ */
+export function spread(rounds) {
+  const sorted = rounds.toSorted((a, b) => a - b)
+  const last = sorted.length - 1
+  const quarter = Math.floor(last / 4)
+  return {
+    median: median(rounds),
+    half: [sorted[quarter], sorted[last - quarter]],
+    min: sorted[0],
+    max: sorted[last],
+    rounds,
+  }
+}
+
+/**
  * @param {number[]} reference one more than there are rounds
  * @param {number[]} rounds
- * @returns {{ median: number, min: number, max: number, rounds: number[] }}
+ * @returns {Spread}
  */
 export function share(reference, rounds) {
-  const shares = rounds.map((value, round) => value / ((reference[round] + reference[round + 1]) / 2))
-  return { median: median(shares), min: Math.min(...shares), max: Math.max(...shares), rounds: shares }
+  return spread(rounds.map((value, round) => value / ((reference[round] + reference[round + 1]) / 2)))
 }

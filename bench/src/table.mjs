@@ -56,6 +56,25 @@ export const COST_LEGEND = [
   'record per write. ratio: what it adds to pairlink over what it adds to the reference, median over the rounds.',
 ].join('\n')
 
+const RETENTION_COLUMNS = ['', 'what', 'per query', 'without', 'with', 'cost', 'half', 'min..max']
+export const RETENTION_HEAD = line(RETENTION_COLUMNS)
+
+/**
+ * @param {import('./workloads.mjs').Workload} workload
+ * @param {{ figure: string, medians: number[], ratio: import('./statistics.mjs').Spread }} compared
+ */
+export function retentionLine({ id, title }, { figure, medians, ratio }) {
+  const percent = (/** @type {number} */ value) => ((value - 1) * 100).toFixed(1)
+  const range = (/** @type {number} */ from, /** @type {number} */ to) => `${percent(from)}..${percent(to)}`
+  const cells = medians.map((micros) => micros.toFixed(2))
+  return line([id, title, figure, ...cells, percent(ratio.median), range(...ratio.half), range(ratio.min, ratio.max)])
+}
+
+export const RETENTION_LEGEND = [
+  'CPU: user and system of both processes. cost: what the peer as it is needs more, in %: in each round the median of its',
+  'turns, each against the turn without beside it; median of the rounds, where the middle half of them lies, and min..max.',
+].join('\n')
+
 /** @param {string[]} cells */
 function line(cells) {
   return cells

@@ -9,6 +9,10 @@
  * @property {(query: any, done: (answer: any) => void) => void} ask
  * @property {(message: any) => void} tell a one-way message
  * @property {(done: () => void) => void} whenTaken when all that was told has been taken over for sending
+ * @property {() => Kept} [kept]
+ *
+ * What a session keeps at this moment, and counts since it began.
+ * @typedef {{ ackCount: number, receivedFrames: number, unacknowledgedBytes: number }} Kept
  *
  * @typedef {object} Answerer
  * @property {(query: any) => any} onQuery

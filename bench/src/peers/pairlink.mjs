@@ -13,7 +13,7 @@ export const open = (options) => openPairlink(options)
 /**
  * @param {Parameters<import('../workloads.mjs').Open>[0]} options
  * @param {Partial<import('@pairlink/core').ConnectionOptions>} [more]
- * @returns {ReturnType<import('../workloads.mjs').Open>}
+ * @returns {Promise<import('../workloads.mjs').Asker & { stats: () => import('@pairlink/core').ConnectionStats }>}
  */
 export async function openPairlink({ path, role, borrow, onQuery, onNotify, onError }, more) {
   const connection = new Connection({ transport: unix(path), secret: 'bench', onQuery, onNotify, ...more })
@@ -43,5 +43,6 @@ export async function openPairlink({ path, role, borrow, onQuery, onNotify, onEr
       if (untaken === 0) done()
       else onTaken = done
     },
+    stats: () => connection.stats(),
   }
 }
