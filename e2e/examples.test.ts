@@ -37,6 +37,7 @@ const RUNS: Record<string, Run> = {
   'own-cipher.mjs': { processes: 2, prints: 'world', args: withKeyFile },
   'own-loop.mjs': { processes: 1, prints: 'done' },
   'own-transport.mjs': { processes: 1, prints: 'done' },
+  'testing.mjs': { processes: 1, prints: 'done' },
   'tls.mjs': { processes: 2, prints: 'world', args: withCertificate },
   'typed-calls.mts': { processes: 2, prints: '3 1.0.0' },
 }

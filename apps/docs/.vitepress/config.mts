@@ -2,12 +2,14 @@ import { defineConfig } from 'vitepress'
 
 const guide = [
   { text: 'Start', link: '/start' },
+  { text: 'Testing your application', link: '/testing-your-application' },
   { text: 'API', link: '/api' },
   { text: 'Errors', link: '/errors' },
 ]
 const depth = [
   { text: 'How two processes meet', link: '/meeting' },
   { text: 'Transports', link: '/transports' },
+  { text: 'Conformance of transports', link: '/conformance' },
   { text: 'Encryption and keys', link: '/encryption' },
   { text: 'A cipher of your own', link: '/own-cipher' },
   { text: 'TLS', link: '/tls' },

@@ -1,6 +1,6 @@
 /** The memory transport as the cases see it. */
 import { aes256gcm } from '../../crypto/src/index.js'
-import { memory, type MemoryPlace, type Place, type TransportManifest } from '../src/index.js'
+import { type MemoryPlace, type Place, type TransportManifest } from '../src/index.js'
 
 export const MANIFEST: TransportManifest = {
   reach: 'user',
@@ -33,5 +33,3 @@ export function placeOf(place: MemoryPlace): Place {
     handles: () => place.handles,
   }
 }
-
-export const memoryPlace = (): Place => placeOf(memory())

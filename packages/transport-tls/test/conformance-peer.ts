@@ -2,5 +2,7 @@
 import { runPeer, type PeerRole } from '@pairlink/testkit'
 import { tls, type TlsFiles, type TlsPlace } from '../src/index.js'
 
-const [place, files, role] = JSON.parse(process.argv[2] ?? '') as [TlsPlace, TlsFiles, PeerRole]
+export type Order = readonly [TlsPlace, TlsFiles, PeerRole]
+
+const [place, files, role] = JSON.parse(process.argv[2] ?? '') as Order
 await runPeer(tls(place, files), role)

@@ -9,6 +9,7 @@ import { runCases } from '../../testkit/test/run-cases.js'
 import { leaveStale, programOf } from '../../transport-net/test/children.js'
 import { generateCertificate, tls } from '../src/index.js'
 import { freshNames } from './certificates.js'
+import type { Order } from './conformance-peer.js'
 import { freshPlace, KINDS } from './place.js'
 
 const PEER = fileURLToPath(new URL('conformance-peer.ts', import.meta.url))
@@ -28,8 +29,8 @@ describe.each(KINDS)('tls() at %s', (kind) => {
           rmSync(path)
         },
         spawn: async (role) => {
-          const order = JSON.stringify([place, files, role])
-          return spawn(process.execPath, [await programOf(PEER), order], { stdio: 'inherit' })
+          const order: Order = [place, files, role]
+          return spawn(process.execPath, [await programOf(PEER), JSON.stringify(order)], { stdio: 'inherit' })
         },
       }
     },

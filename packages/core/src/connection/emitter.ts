@@ -1,6 +1,6 @@
 /**
  * Events of a Connection. A listener that throws changes nothing: it is reported once. Listeners are called in the order
- * in which they were added; one that is removed meanwhile is not called.
+ * in which they were added; one that is removed meanwhile is not called, and one that is added meanwhile is not yet called.
  */
 import { quietly } from './quietly.js'
 
@@ -25,7 +25,11 @@ export class Emitter<Events extends object> {
   }
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of this.#listeners.get(name) ?? []) {
+    const listeners = this.#listeners.get(name)
+    if (listeners === undefined) return
+    // Those of this moment: one that adds itself anew each time would be called for ever.
+    for (const listener of [...listeners]) {
+      if (!listeners.has(listener)) continue
       quietly(
         () => listener(event as never),
         (error) => {

@@ -7,13 +7,15 @@ export interface CallPlan {
   readonly method: string
   readonly timeoutMs: number
   readonly expiresAt: number
-  readonly signal: AbortSignal | undefined
+  /** Any of them cancels the call. */
+  readonly signals: readonly AbortSignal[]
   readonly whenApart: 'reject' | 'wait'
   readonly borrow: boolean
   /** Whether it may wait for room in the send queue, or fails with `QUEUE_FULL`. */
   readonly mayWait: boolean
 }
 
+const NO_SIGNALS: readonly AbortSignal[] = []
 const CALL_OPTION_NAMES = ['timeoutMs', 'signal', 'whenApart', 'borrow']
 const NOTIFY_OPTION_NAMES = [...CALL_OPTION_NAMES, 'method']
 
@@ -33,7 +35,7 @@ export function planCall(
   const mayWait = kind === 'call' || within === undefined
   if (options === undefined && within === undefined) {
     const { queryTimeoutMs: timeoutMs, whenApart } = settings
-    return { method, timeoutMs, expiresAt: now + timeoutMs, signal: undefined, whenApart, borrow: false, mayWait }
+    return { method, timeoutMs, expiresAt: now + timeoutMs, signals: NO_SIGNALS, whenApart, borrow: false, mayWait }
   }
   const given = options === undefined ? {} : record(options, 'The options of a call')
   checkNames(given, kind === 'call' ? CALL_OPTION_NAMES : NOTIFY_OPTION_NAMES, 'option of a call')
@@ -42,10 +44,11 @@ export function planCall(
   const timeoutMs = Math.min(leftMs, milliseconds(given, 'timeoutMs', defaultMs, { zero: true }))
   const own = abortSignal(given)
   const outer = kind === 'call' ? within?.signal : undefined
-  const signal = own !== undefined && outer !== undefined ? AbortSignal.any([own, outer]) : (own ?? outer)
+  // Not `AbortSignal.any`: in Node.js 20 a signal that lives long remembers for ever what was made of it.
+  const signals = [own, outer].filter((signal) => signal !== undefined)
   const whenApart =
     given['whenApart'] === undefined ? settings.whenApart : oneOf(given, 'whenApart', ['reject', 'wait'])
   const { borrow = false } = given
   if (typeof borrow !== 'boolean') throw new TypeError('borrow must be true or false')
-  return { method, timeoutMs, expiresAt: now + timeoutMs, signal, whenApart, borrow, mayWait }
+  return { method, timeoutMs, expiresAt: now + timeoutMs, signals, whenApart, borrow, mayWait }
 }

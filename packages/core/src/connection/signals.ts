@@ -2,11 +2,29 @@
 
 type Aborted = (signal: AbortSignal) => void
 
+/** The first of them that has fired. */
+export function abortedOf(signals: readonly AbortSignal[]): AbortSignal | undefined {
+  return signals.find((signal) => signal.aborted)
+}
+
 export class Signals {
   readonly #watched = new Map<AbortSignal, { readonly waiting: Set<Aborted>; readonly listener: () => void }>()
 
-  /** Calls back once when a signal that has not fired yet does. @returns the function that ends the watch */
-  watch(signal: AbortSignal, aborted: Aborted): () => void {
+  /** Calls back once when one of several signals, none of which has fired yet, does. @returns the function that ends the watch */
+  watch(signals: readonly AbortSignal[], aborted: Aborted): () => void {
+    const unwatch = (): void => {
+      for (const end of ends) end()
+    }
+    const ends = signals.map((signal) =>
+      this.#watch(signal, (fired) => {
+        unwatch()
+        aborted(fired)
+      }),
+    )
+    return unwatch
+  }
+
+  #watch(signal: AbortSignal, aborted: Aborted): () => void {
     const entry = this.#watched.get(signal) ?? this.#begin(signal)
     entry.waiting.add(aborted)
     return () => {

@@ -28,11 +28,12 @@ export class Queue<Item> {
     return item
   }
 
-  /** Removes and returns the first item that fits, in linear time. */
+  /** Removes and returns the first item that fits, in linear time; in constant time when it is the first of all. */
   remove(fits: (item: Item) => boolean): Item | undefined {
     for (let at = this.#head; at < this.#items.length; at++) {
       const item = this.#items[at]
       if (item === undefined || !fits(item)) continue
+      if (at === this.#head) return this.shift()
       this.#items.splice(at, 1)
       return item
     }

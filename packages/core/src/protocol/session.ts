@@ -184,6 +184,8 @@ export class Session implements HeldSession {
     mayWait: boolean,
     now: number,
   ): number {
+    // It may let handlers start, whose time is counted from here.
+    this.#now = now
     return this.#asking.query(method, content, bytes, ownership, expiresAt, mayWait, now)
   }
 
@@ -261,6 +263,7 @@ export class Session implements HeldSession {
   }
 
   tick(now: number): void {
+    this.#now = now
     this.#asking.expire(now)
     this.#answering.expire(now)
     this.#sweepBacklog()

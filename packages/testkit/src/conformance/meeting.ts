@@ -87,10 +87,12 @@ export const MEETING_CASES: readonly Case[] = [
       const open = await stage.listen(place.listener())
       // A first one, so that what is only slow in coming is here.
       await stage.dial(dialerOf(place))
-      const dials = Array.from({ length: DIALS_AT_ONCE }, () => stage.dialOnce(dialerOf(place)))
+      const dials = Array.from({ length: DIALS_AT_ONCE }, async () => {
+        const dialled = await stage.dialOnce(dialerOf(place))
+        return typeof dialled === 'string' ? dialled : stage.started(dialled)
+      })
       const dialled = await Promise.all(dials)
-      const pipes = dialled.filter((pipe) => typeof pipe !== 'string')
-      for (const pipe of pipes) stage.started(pipe)
+      const pipes = dialled.filter((end) => typeof end !== 'string')
       must(!dialled.includes('absent'), `one of ${DIALS_AT_ONCE} dials at the same moment gave 'absent'`)
       must(pipes.length > 0, `none of ${DIALS_AT_ONCE} dials at the same moment was accepted`)
       await stage.until(() => open.accepted.length > pipes.length, `accept() to be called ${pipes.length + 1} times`)
@@ -393,10 +395,14 @@ export const MEETING_CASES: readonly Case[] = [
         kindOf(stage, await stage.within(second, 'a second listen() to settle'))
       }
       // Somebody who dials while the listener goes.
-      const late = stage.manifest.manyPipes ? dialer.dial(never()).catch(() => undefined) : undefined
+      const late = stage.manifest.manyPipes
+        ? stage.dialOnce(dialer).then(
+            (dialled) => typeof dialled !== 'string' && stage.started(dialled),
+            () => undefined,
+          )
+        : undefined
       await stage.within(Promise.all([open.listener.close(), open.listener.close()]), 'close() to resolve')
-      const dialled = await late
-      if (typeof dialled === 'object') stage.started(dialled)
+      await late
       for (const transport of [listener, dialer]) {
         for (const isEarly of [true, false]) {
           await aborted(stage, isEarly, (signal) => transport.dial(signal))

@@ -80,14 +80,9 @@ export class Stage {
     }
   }
 
-  /** The same for a promise. */
-  async within<T>(work: Promise<T>, what: string): Promise<T> {
-    let isSettled = false
-    const settled = (): void => {
-      isSettled = true
-    }
-    work.then(settled, settled)
-    await this.until(() => isSettled, what)
+  /** The same for a promise. Nothing comes between its settling and whoever waits: a pipe is to be started at once. */
+  within<T>(work: Promise<T>, what: string): Promise<T> {
+    this.waitingFor = what
     return work
   }
 
@@ -123,6 +118,8 @@ export class Stage {
   /** An end of this pipe, destroyed behind the case. */
   started(pipe: Pipe, onStart?: (end: End) => void): End {
     const end = new End(pipe)
+    // It came too late for the case.
+    if (this.#isOver) pipe.destroy()
     this.defer(async () => {
       pipe.destroy()
       for (const until = clock() + 500; !end.isClosed && clock() < until; ) await pause(LOOK_MS)
@@ -134,6 +131,7 @@ export class Stage {
 
   /** Dials once. */
   dialOnce(transport: Transport, signal: AbortSignal = never()): Promise<Pipe | 'absent' | 'again' | 'full'> {
+    if (this.#isOver) return Promise.reject(new Broken(`waited for ${this.waitingFor}`))
     return this.within(transport.dial(signal), 'dial() to settle')
   }
 
