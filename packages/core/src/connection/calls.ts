@@ -17,6 +17,7 @@ import type { Encoded } from './payload.js'
 import { decodePayload, summarise } from './payload.js'
 import type { CallPlan } from './plan.js'
 import type { Shared } from './shared.js'
+import { abortedOf } from './signals.js'
 
 type Resolve = (value: unknown) => void
 type Reject = (error: unknown) => void
@@ -58,7 +59,8 @@ export class Calls {
   /** Asks. The promise settles with the answer or a PairlinkError; never synchronously. */
   query(plan: CallPlan, payload: Encoded): Promise<unknown> {
     const { method } = plan
-    if (plan.signal?.aborted === true) return Promise.reject(this.#cancelled(plan.signal, 'not-sent'))
+    const fired = abortedOf(plan.signals)
+    if (fired !== undefined) return Promise.reject(this.#cancelled(fired, 'not-sent'))
     const now = this.#shared.now()
     const ownership = plan.borrow && payload.ownership === 'copy' ? 'borrow' : payload.ownership
     const methodBytes = method === '' ? NO_METHOD_BYTES : this.#shared.methodBytes(method)
@@ -82,7 +84,8 @@ export class Calls {
 
   /** Notifies. Settles when the send queue has taken the message; a borrowed one when the peer has it. */
   notify(plan: CallPlan, payload: Encoded): Promise<void> {
-    if (plan.signal?.aborted === true) return Promise.reject(this.#cancelled(plan.signal, 'not-sent'))
+    const fired = abortedOf(plan.signals)
+    if (fired !== undefined) return Promise.reject(this.#cancelled(fired, 'not-sent'))
     const now = this.#shared.now()
     const ownership = plan.borrow && payload.ownership === 'copy' ? 'borrow' : payload.ownership
     const methodBytes = plan.method === '' ? NO_METHOD_BYTES : this.#shared.methodBytes(plan.method)
@@ -158,13 +161,13 @@ export class Calls {
   #promise(slot: number, plan: CallPlan): Promise<unknown> {
     this.#open++
     this.#methods[slot] = plan.method
-    if (plan.signal !== undefined) this.#watch(slot, plan.signal)
+    if (plan.signals.length > 0) this.#watch(slot, plan.signals)
     this.#promised = slot
     return new Promise(this.#keep)
   }
 
-  #watch(slot: number, signal: AbortSignal): void {
-    const unwatch = this.#shared.signals.watch(signal, () => {
+  #watch(slot: number, signals: readonly AbortSignal[]): void {
+    const unwatch = this.#shared.signals.watch(signals, (signal) => {
       const reject = this.#rejects[slot]
       const isLent = this.#release(slot)
       const delivery = this.#session.abandon(slot, this.#shared.now())

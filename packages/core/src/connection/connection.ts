@@ -76,6 +76,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #pair: Pair | undefined
   /** Those that have said goodbye, until what was begun with them is finished. */
   readonly #leaving = new Map<Pump, Pair>()
+  /** Those of all sessions, also of sessions that are over. */
+  readonly #handlerCount = { running: 0 }
   /** What strangers were turned away for, in the words of transports: told to people once each. */
   readonly #faultsTold = new Set<string>()
   #lastPeer: Id | undefined
@@ -685,7 +687,17 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #newSession(id: Id, hello: Hello, attempt: number): Session {
     const { limits, drainMs } = this.#settings
     const { utf8 } = this.#environment
-    return new Session({ id, peer: hello.instance, attempt, limits, peerLimits: hello.limits, drainMs, utf8 })
+    const handlerCount = this.#handlerCount
+    return new Session({
+      id,
+      peer: hello.instance,
+      attempt,
+      limits,
+      peerLimits: hello.limits,
+      drainMs,
+      handlerCount,
+      utf8,
+    })
   }
 
   #begin(pump: Pump, session: Session, hello: Hello): void {

@@ -6,7 +6,7 @@ import { afterReading, type Clock, type Timer } from './clock.js'
 import { PairlinkError, type ErrorCode } from './errors.js'
 import type { Encoded } from './payload.js'
 import type { CallPlan } from './plan.js'
-import type { Signals } from './signals.js'
+import { abortedOf, type Signals } from './signals.js'
 
 /** What a call costs beside its payload, so that empty ones are bounded too. */
 const COST_BYTES = 64
@@ -46,7 +46,8 @@ export class ParkedCalls<Target> {
 
   /** Rejects with `QUEUE_FULL`, `TIMEOUT`, `CANCELLED` or what `reject` says, all `not-sent`; or settles as `send` does. */
   park(plan: CallPlan, encoded: Encoded, send: Send<Target>): Promise<unknown> {
-    if (plan.signal?.aborted === true) return Promise.reject(cancelled(plan.signal))
+    const fired = abortedOf(plan.signals)
+    if (fired !== undefined) return Promise.reject(cancelled(fired))
     if (this.bytes > 0 && this.bytes + costOf(encoded) > this.#bytesMax) {
       return Promise.reject(notSent('QUEUE_FULL', 'Too much is waiting for a peer; see limits.sendBytesMax'))
     }
@@ -68,8 +69,8 @@ export class ParkedCalls<Target> {
         })
         if (!this.#isHeld) item.timer.unref()
       }
-      if (plan.signal === undefined) return
-      item.unwatch = this.#signals.watch(plan.signal, (signal) => {
+      if (plan.signals.length === 0) return
+      item.unwatch = this.#signals.watch(plan.signals, (signal) => {
         this.#remove(item)
         reject(cancelled(signal))
       })

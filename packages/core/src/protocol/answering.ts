@@ -46,6 +46,11 @@ const OVER_REASON: ReadonlyMap<number, number> = new Map([
 
 const NOTHING = new Uint8Array(0)
 
+/** Handlers of all sessions of a process that were started and have not ended. */
+export interface HandlerCount {
+  running: number
+}
+
 export class Answering {
   /** Handlers that were started and have not ended, with those that were given up. */
   running = 0
@@ -55,6 +60,7 @@ export class Answering {
   readonly #peer: AnnouncedLimits
   readonly #handlersMax: number
   readonly #drainMs: number
+  readonly #ofAll: HandlerCount
   readonly #utf8: Utf8
   readonly #events: Queue<SessionEvent>
 
@@ -73,7 +79,7 @@ export class Answering {
     outbox: Outbox,
     messages: Messages,
     peer: AnnouncedLimits,
-    own: { handlersMax: number; drainMs: number },
+    own: { handlersMax: number; drainMs: number; handlerCount: HandlerCount },
     utf8: Utf8,
     events: Queue<SessionEvent>,
   ) {
@@ -82,6 +88,7 @@ export class Answering {
     this.#peer = peer
     this.#handlersMax = own.handlersMax
     this.#drainMs = own.drainMs
+    this.#ofAll = own.handlerCount
     this.#utf8 = utf8
     this.#events = events
     this.#slots = Math.min(65_536, NESTING_FACTOR * own.handlersMax)
@@ -137,18 +144,20 @@ export class Answering {
       this.fail(id, FAIL_REASON.EXPIRED, '', '', CONTENT.NONE, NOTHING, now)
       return false
     }
-    if (this.running >= NESTING_FACTOR * this.#handlersMax) {
+    if (this.#ofAll.running >= NESTING_FACTOR * this.#handlersMax) {
       this.fail(id, FAIL_REASON.QUEUE_FULL, '', '', CONTENT.NONE, NOTHING, now)
       return false
     }
     this.#state[slot] = STATE.RUNNING
     this.running++
+    this.#ofAll.running++
     return true
   }
 
   /** A handler has ended: its result was given before by `answer` or `fail`, or is dropped because it was given up. */
   ended(): void {
     this.running--
+    this.#ofAll.running--
   }
 
   /** Whether the query is whole and waits for its handler. */

@@ -4,7 +4,7 @@
  *
  * The driver gives commands and polls events; a Link hands it the sequenced frames it reads and takes what is to be written.
  */
-import { Answering } from './answering.js'
+import { Answering, type HandlerCount } from './answering.js'
 import { Asking, costOf, NOTIFY_COST_BYTES } from './asking.js'
 import { Assemblies, type Assembly } from './assembly.js'
 import { ProtocolError } from './errors.js'
@@ -49,6 +49,8 @@ export interface SessionOptions {
   readonly peerLimits: AnnouncedLimits
   /** How long a handler may outlive its query's time or a CANCEL. */
   readonly drainMs: number
+  /** Shared by all sessions of a process: a handler may outlive its session, too. Without it, this one counts alone. */
+  readonly handlerCount?: HandlerCount
   readonly utf8: Utf8
 }
 
@@ -125,7 +127,7 @@ export class Session implements HeldSession {
   #method = ''
 
   constructor(options: SessionOptions) {
-    const { limits, peerLimits, utf8 } = options
+    const { limits, peerLimits, utf8, handlerCount = { running: 0 } } = options
     this.id = options.id
     this.peer = options.peer
     this.attempt = options.attempt
@@ -146,7 +148,7 @@ export class Session implements HeldSession {
       this.#outbox,
       this.#messages,
       peerLimits,
-      { handlersMax: limits.handlersMax, drainMs: options.drainMs },
+      { handlersMax: limits.handlersMax, drainMs: options.drainMs, handlerCount },
       utf8,
       this.#events,
     )

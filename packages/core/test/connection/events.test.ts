@@ -98,6 +98,24 @@ test('a listener that is removed by another one before its turn is not called', 
   await world.end()
 })
 
+test('a listener that adds itself anew each time is called once for each event', async () => {
+  const world = new World()
+  const a = world.make()
+  const seen: string[] = []
+  const again = (): void => {
+    const remove = a.on('state', ({ now }) => {
+      seen.push(now)
+      remove()
+      // Where it is called for ever, the test ends nevertheless.
+      if (seen.length < 100) again()
+    })
+  }
+  again()
+  await a.connect({ until: 'started' })
+  await world.end()
+  expect(seen).toEqual(['meeting', 'closing', 'closed'])
+})
+
 test('a listener that throws changes nothing, is logged, and the others are called', async () => {
   const world = new World()
   const a = world.make(echo)

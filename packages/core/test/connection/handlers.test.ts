@@ -1,5 +1,6 @@
+import { getEventListeners } from 'node:events'
 import { inspect } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { isPairlinkError, QueryError, type Context } from '../../src/index.js'
 import { deferred, failure, heldHandler, World, type Options } from './world.js'
 
@@ -455,6 +456,40 @@ describe('queries from within a handler', () => {
     await world.clock.settle()
     expect(signals.map((signal) => signal.aborted)).toEqual([true, true])
     expect(isPairlinkError(await inner.promise, 'CANCELLED')).toBe(true)
+    await world.end()
+  })
+
+  test.each(['the outer one', 'their own signal'])('with a signal of their own are cancelled by %s', async (by) => {
+    const world = new World()
+    const any = vi.spyOn(AbortSignal, 'any')
+    const [outer, own] = [new AbortController(), new AbortController()]
+    const held = heldHandler()
+    const inner: unknown[] = []
+    const [a] = await world.pair({
+      handlers: {
+        outer: (_, context) =>
+          context.call('held', 1, { signal: own.signal }).catch((error: unknown) => {
+            inner.push(error)
+          }),
+        held: held.handler,
+        echo: (input) => input,
+      },
+    })
+    const call = a.call('outer', 1, { signal: outer.signal }).catch((error: unknown) => error)
+    await world.clock.settle()
+    expect(held.calls).toHaveLength(1)
+    const reason = new Error('enough')
+    const controller = by === 'the outer one' ? outer : own
+    controller.abort(reason)
+    await world.clock.settle()
+    expect(inner).toMatchObject([{ code: 'CANCELLED', cause: by === 'the outer one' ? { code: 'CANCELLED' } : reason }])
+    // What Node.js 20 makes of several signals is remembered by each of them for as long as it lives.
+    expect(any).not.toHaveBeenCalled()
+    const lasting = by === 'the outer one' ? own.signal : outer.signal
+    await call
+    expect(getEventListeners(lasting, 'abort')).toEqual([])
+    held.calls[0]?.resolve(undefined)
+    any.mockRestore()
     await world.end()
   })
 
