@@ -24,6 +24,8 @@ export default defineConfig({
   },
   test: {
     testTimeout: 20_000,
+    // Many wait for sockets and for other processes, and load no processor meanwhile.
+    maxWorkers: 4,
     projects: [
       {
         extends: true,
