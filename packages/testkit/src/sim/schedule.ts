@@ -137,8 +137,7 @@ function drawOptions(dice: Dice): SharedOptions {
     keepaliveMs,
     silenceMs: keepaliveMs * dice.pick([3, 4, 8]),
     handshakeTimeoutMs: dice.pick([200, 1000]),
-    resumeWindowMs:
-      dice.weighted({ none: 1, short: 3, long: 6 } as const) === 'none' ? 0 : dice.pick([500, 2000, 60_000]),
+    resumeWindowMs: dice.chance(0.1) ? 0 : dice.pick([500, 2000, 60_000]),
     holdMs: dice.pick([0, 100, 1000]),
     drainMs: dice.pick([100, 500, 2000]),
     delayMs: dice.pick([20, 200]),
@@ -256,7 +255,7 @@ function drawCall(dice: Dice, options: SharedOptions, depth: number): CallPlan {
     sizeBytes: size(),
     answerBytes: size(),
     handlerMs: isEndless ? -1 : dice.chance(0.5) ? 0 : dice.chance(0.8) ? dice.between(1, 60) : dice.between(60, 1500),
-    timeoutMs: dice.weighted({ none: 3, long: 3, short: 2 }) === 'none' ? -1 : dice.pick([dice.between(20, 300), 3000]),
+    timeoutMs: dice.chance(3 / 8) ? -1 : dice.pick([dice.between(20, 300), 3000]),
     cancelAfterMs: isEndless || dice.chance(0.15) ? dice.between(0, 400) : -1,
     whenApart: dice.chance(0.5) ? 'wait' : 'reject',
     // A handler that waits until its own notification was read may wait for the one that it answers.
