@@ -23,7 +23,8 @@ export default defineConfig({
     },
   },
   test: {
-    testTimeout: 20_000,
+    // Only for what hangs: machines differ, and may be busy.
+    testTimeout: 60_000,
     // Many wait for sockets and for other processes, and load no processor meanwhile.
     maxWorkers: 4,
     projects: [

@@ -43,6 +43,8 @@ const vitest = (/** @type {string} */ name, /** @type {string[]} */ ...args) => 
 
 /** @type {Stage[]} */
 const stages = [
+  // The longest that others may run beside comes first.
+  { name: 'unit', shows: 'the packages do what they say, in virtual time', ...vitest('unit') },
   { name: 'format', shows: 'the code is formatted', commands: [[bin('prettier'), '--check', '--log-level=warn', '.']] },
   { name: 'lint', shows: 'no lint, and the protocol is pure', commands: [[bin('eslint'), '.', '--max-warnings=0']] },
   {
@@ -50,7 +52,6 @@ const stages = [
     shows: 'the tests and the type tests compile',
     commands: packages.map(({ folder }) => [bin('tsc'), '-p', join(folder, 'test')]),
   },
-  { name: 'unit', shows: 'the packages do what they say, in virtual time', ...vitest('unit') },
   { name: 'unused', shows: 'no file, export or dependency is unused', commands: [[bin('knip'), '--no-progress']] },
   { name: 'api', shows: 'the public surface is the one of the reports', commands: [[node, script('api-reports.mjs')]] },
   {
@@ -63,7 +64,7 @@ const stages = [
     shows: 'types resolve for ES modules and CommonJS',
     commands: packages.map(({ folder }) => [bin('attw'), '--pack', folder, '--profile', 'node16', '--quiet']),
   },
-  { name: 'size', shows: 'the packages stay small', commands: [[bin('size-limit')]] },
+  { name: 'size', shows: 'the packages stay small', commands: [[node, script('size.mjs')]] },
   {
     name: 'version',
     shows: 'the next release is no accidental 1.0.0',

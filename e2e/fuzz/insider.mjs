@@ -1,6 +1,7 @@
 // A peer that knows the secret and the keys and says what it is told to: its hello, its proof and its records are right,
 // whatever stands in them. It is written after PROTOCOL.md with Node's own hashes, and reads what the other side writes.
 import { createHash, createHmac, hkdfSync } from 'node:crypto'
+import { hash } from '../peers/fault-primitives.mjs'
 import { Finding } from './finding.mjs'
 import {
   frame,
@@ -56,7 +57,7 @@ export class Insider {
     this.#mode = encryption?.mode ?? 'proof'
     if (encryption?.mode === 'sealed') {
       const prologue = join(text('pairlink 1 sealed'), preamble('sealed', 0).subarray(0, 6))
-      this.#noise = encryption.begin(side, KEY, prologue, new Uint8Array(32).fill(ephemeralByte))
+      this.#noise = encryption.begin(side, KEY, prologue, new Uint8Array(32).fill(ephemeralByte), hash)
     }
   }
 

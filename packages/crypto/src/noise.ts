@@ -6,7 +6,7 @@
  *     psk, e  →  dialer's message
  *     e, ee   ←  listener's answer
  */
-import type { SealedHandshake, SealedKeys, Side } from '@pairlink/core/protocol'
+import type { Hash, SealedHandshake, SealedKeys, Side } from '@pairlink/core/protocol'
 import { concat, EMPTY } from './bytes.js'
 import { TAG_BYTES, type Aead, type Agreement, type Provider } from './provider.js'
 import { RecordOpener, RecordSealer } from './records.js'
@@ -33,6 +33,7 @@ export interface HandshakeInput {
 
 export class Handshake implements SealedHandshake {
   readonly #provider: Provider
+  readonly #hashing: Hash
   readonly #side: Side
   readonly #ephemeral: Uint8Array
   readonly #hasPsk: boolean
@@ -45,8 +46,9 @@ export class Handshake implements SealedHandshake {
   /** None in the first message without a psk: its payload travels in clear. */
   #aead: Aead | undefined
 
-  constructor(provider: Provider, { side, prologue, ephemeral, psk }: HandshakeInput) {
+  constructor(provider: Provider, hashing: Hash, { side, prologue, ephemeral, psk }: HandshakeInput) {
     this.#provider = provider
+    this.#hashing = hashing
     this.#side = side
     this.#ephemeral = ephemeral.slice()
     this.#hasPsk = psk !== undefined
@@ -54,7 +56,7 @@ export class Handshake implements SealedHandshake {
     // A name of exactly 32 bytes, or fewer with zeros after them, stands for itself; a longer one is hashed.
     const name = new TextEncoder().encode(`Noise_NN${psk === undefined ? '' : 'psk0'}_25519_AESGCM_SHA256`)
     this.#hash =
-      name.length <= KEY_BYTES ? concat([name, new Uint8Array(KEY_BYTES - name.length)]) : provider.sha256(name)
+      name.length <= KEY_BYTES ? concat([name, new Uint8Array(KEY_BYTES - name.length)]) : hashing.sha256(name)
     this.#chainingKey = this.#hash
     this.#mixHash(prologue)
     // The first token of the first message, so both sides can do it at once.
@@ -126,7 +128,7 @@ export class Handshake implements SealedHandshake {
   }
 
   #mixHash(...data: readonly Uint8Array[]): void {
-    this.#hash = this.#provider.sha256(this.#hash, ...data)
+    this.#hash = this.#hashing.sha256(this.#hash, ...data)
   }
 
   #mixEphemeral(publicKey: Uint8Array): void {
@@ -150,7 +152,7 @@ export class Handshake implements SealedHandshake {
 
   /** HKDF of Noise is that of RFC 5869 with the chaining key as salt and nothing as info. */
   #derive(input: Uint8Array, keys: 2 | 3): Uint8Array {
-    return this.#provider.hkdfSha256(input, this.#chainingKey, EMPTY, keys * KEY_BYTES)
+    return this.#hashing.hkdfSha256(input, this.#chainingKey, EMPTY, keys * KEY_BYTES)
   }
 
   #split(derived: Uint8Array): [Uint8Array, Uint8Array] {

@@ -1,10 +1,8 @@
 /** The algorithms where there are no Node.js modules: browsers above all, whose own cryptography is asynchronous. */
 import { gcm } from '@noble/ciphers/aes.js'
-import { x25519 } from '@noble/curves/ed25519.js'
-import { hkdf } from '@noble/hashes/hkdf.js'
-import { sha256 } from '@noble/hashes/sha2.js'
 import { concat } from './bytes.js'
 import { TAG_BYTES, type Aead, type Agreement, type Provider } from './provider.js'
+import { x25519 } from './x25519.js'
 
 class NobleAead implements Aead {
   readonly #key: Uint8Array
@@ -49,12 +47,6 @@ class NobleAgreement implements Agreement {
 }
 
 export const provider: Provider = {
-  sha256(...parts) {
-    const digest = sha256.create()
-    for (const part of parts) digest.update(part)
-    return digest.digest()
-  },
-  hkdfSha256: (input, salt, info, lengthBytes) => hkdf(sha256, input, salt, info, lengthBytes),
   x25519: (privateKey) => new NobleAgreement(privateKey),
   aes256gcm: (key) => new NobleAead(key),
 }

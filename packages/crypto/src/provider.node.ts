@@ -2,12 +2,10 @@
 import {
   createCipheriv,
   createDecipheriv,
-  createHash,
   createPrivateKey,
   createPublicKey,
   createSecretKey,
   diffieHellman,
-  hkdfSync,
   type KeyObject,
 } from 'node:crypto'
 import { concat } from './bytes.js'
@@ -112,12 +110,6 @@ class NodeAgreement implements Agreement {
 }
 
 export const provider: Provider = {
-  sha256(...parts) {
-    const digest = createHash('sha256')
-    for (const part of parts) digest.update(part)
-    return plain(digest.digest())
-  },
-  hkdfSha256: (input, salt, info, lengthBytes) => new Uint8Array(hkdfSync('sha256', input, salt, info, lengthBytes)),
   x25519: (privateKey) => new NodeAgreement(privateKey),
   aes256gcm: (key) => new NodeAead(key),
 }

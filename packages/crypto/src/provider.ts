@@ -4,9 +4,6 @@
  */
 
 export interface Provider {
-  /** SHA-256 of the parts, one after another: 32 bytes. */
-  sha256(...parts: readonly Uint8Array[]): Uint8Array
-  hkdfSha256(input: Uint8Array, salt: Uint8Array, info: Uint8Array, lengthBytes: number): Uint8Array
   /** @param privateKey 32 bytes */
   x25519(privateKey: Uint8Array): Agreement
   /** AES-256-GCM under one key of 32 bytes. */

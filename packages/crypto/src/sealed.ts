@@ -19,10 +19,10 @@ export function sealed(provider: Provider, key: Uint8Array): SealedEncryption {
   const utf8 = new TextEncoder()
   return Object.freeze<SealedEncryption>({
     mode: 'sealed',
-    begin(side, secret, prologue, ephemeral) {
+    begin(side, secret, prologue, ephemeral, hash) {
       checkKey('begin, ephemeral', ephemeral)
-      const psk = provider.hkdfSha256(concat([ownKey, secret]), utf8.encode(SALT), utf8.encode(PSK_INFO), PSK_BYTES)
-      return new Handshake(provider, { side, prologue, ephemeral, psk })
+      const psk = hash.hkdfSha256(concat([ownKey, secret]), utf8.encode(SALT), utf8.encode(PSK_INFO), PSK_BYTES)
+      return new Handshake(provider, hash, { side, prologue, ephemeral, psk })
     },
   })
 }

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { hkdfSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { aes256gcm } from '../src/index.js'
@@ -10,6 +11,7 @@ import {
   filled,
   flipped,
   fromHex,
+  hash,
   hex,
   joined,
   PAIRS,
@@ -80,13 +82,13 @@ describe.each(PAIRS)('$name', ({ dialer: dialerProvider, listener: listenerProvi
     const message = dialer.write(utf8('hello'))
     const right = sealed(listenerProvider, KEY)
     const others = [
-      sealed(listenerProvider, filled(2)).begin('listener', SECRET, PROLOGUE, filled(0x22)),
-      right.begin('listener', filled(8), PROLOGUE, filled(0x22)),
-      right.begin('listener', SECRET, utf8('Prologue'), filled(0x22)),
-      right.begin('listener', SECRET, utf8(''), filled(0x22)),
+      sealed(listenerProvider, filled(2)).begin('listener', SECRET, PROLOGUE, filled(0x22), hash),
+      right.begin('listener', filled(8), PROLOGUE, filled(0x22), hash),
+      right.begin('listener', SECRET, utf8('Prologue'), filled(0x22), hash),
+      right.begin('listener', SECRET, utf8(''), filled(0x22), hash),
     ]
     for (const other of others) expect(other.read(message)).toBeUndefined()
-    expect(right.begin('listener', SECRET, PROLOGUE, filled(0x22)).read(message)).toEqual(utf8('hello'))
+    expect(right.begin('listener', SECRET, PROLOGUE, filled(0x22), hash).read(message)).toEqual(utf8('hello'))
   })
 
   test("a dialer's own message sent back to it does not verify", () => {
@@ -184,7 +186,7 @@ describe.each(PROVIDERS)('%s', (_name, provider) => {
 
   test('the psk is made of key and secret as PROTOCOL.md says', () => {
     const psk = new Uint8Array(hkdfSync('sha256', Buffer.concat([KEY, SECRET]), 'pairlink 1', 'sealed psk', 32))
-    const reader = new Handshake(provider, { side: 'listener', prologue: PROLOGUE, ephemeral: filled(0x22), psk })
+    const reader = new Handshake(provider, hash, { side: 'listener', prologue: PROLOGUE, ephemeral: filled(0x22), psk })
     const [dialer] = beginBoth(sealed(provider, KEY))
     expect(reader.read(dialer.write(utf8('hello')))).toEqual(utf8('hello'))
   })
@@ -193,8 +195,8 @@ describe.each(PROVIDERS)('%s', (_name, provider) => {
     const encryption = sealed(provider, KEY)
     const one = agree(beginBoth(encryption))
     const other = agree([
-      encryption.begin('dialer', SECRET, PROLOGUE, filled(0x33)),
-      encryption.begin('listener', SECRET, PROLOGUE, filled(0x22)),
+      encryption.begin('dialer', SECRET, PROLOGUE, filled(0x33), hash),
+      encryption.begin('listener', SECRET, PROLOGUE, filled(0x22), hash),
     ])
     expect(hex(one.dialer.hash)).not.toBe(hex(other.dialer.hash))
     const record = joined(one.dialer.sealer.seal([utf8('x')]))
@@ -204,16 +206,37 @@ describe.each(PROVIDERS)('%s', (_name, provider) => {
   test('key and ephemeral are copied, and what was read is not a view', () => {
     const key = KEY.slice()
     const ephemeral = filled(0x11)
-    const dialer = sealed(provider, key).begin('dialer', SECRET, PROLOGUE, ephemeral)
+    const dialer = sealed(provider, key).begin('dialer', SECRET, PROLOGUE, ephemeral, hash)
     const listenerEncryption = sealed(provider, key)
     key.fill(0xff)
     ephemeral.fill(0xff)
     const message = dialer.write(utf8('hello'))
     expect(hex(message)).toBe(hex(beginBoth(sealed(provider, KEY))[0].write(utf8('hello'))))
-    const payload = sure(listenerEncryption.begin('listener', SECRET, PROLOGUE, filled(0x22)).read(message))
+    const payload = sure(listenerEncryption.begin('listener', SECRET, PROLOGUE, filled(0x22), hash).read(message))
     message.fill(0)
     expect(payload).toEqual(utf8('hello'))
   })
+})
+
+test('all providers agree upon the same, whatever the keys', () => {
+  const key = fc.uint8Array({ minLength: 32, maxLength: 32 })
+  const agreed = (privateKey: Uint8Array, publicKey: Uint8Array) =>
+    PROVIDERS.map(([, provider]) => {
+      const agreement = provider.x25519(privateKey)
+      return [agreement.publicKey, agreement.agree(publicKey)].map((bytes) => bytes && hex(bytes))
+    })
+  fc.assert(
+    fc.property(key, key, (privateKey, publicKey) => {
+      const [one, other] = agreed(privateKey, publicKey)
+      expect(one).toEqual(other)
+    }),
+    {
+      examples: [
+        [filled(0), filled(9)],
+        [filled(0xff), filled(0xff)],
+      ],
+    },
+  )
 })
 
 describe('wrong arguments are a TypeError that does not show them', () => {
@@ -230,6 +253,6 @@ describe('wrong arguments are a TypeError that does not show them', () => {
     )
   })
   test('an ephemeral key of wrong length', () => {
-    expect(() => aes256gcm(KEY).begin('dialer', SECRET, PROLOGUE, filled(1, 31))).toThrow(TypeError)
+    expect(() => aes256gcm(KEY).begin('dialer', SECRET, PROLOGUE, filled(1, 31), hash)).toThrow(TypeError)
   })
 })

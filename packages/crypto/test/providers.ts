@@ -1,5 +1,6 @@
 /** Both providers by name, and small steps that many tests take. */
 import type { SealedEncryption, SealedHandshake, SealedKeys } from '@pairlink/core/protocol'
+import { hash } from '../../core/src/connection/runtime.node.js'
 import type { Provider } from '../src/provider.js'
 import { provider as noble } from '../src/provider.default.js'
 import { provider as node } from '../src/provider.node.js'
@@ -12,6 +13,8 @@ export const PROVIDERS: readonly (readonly [name: string, provider: Provider])[]
 export const PAIRS = PROVIDERS.flatMap(([dialerName, dialer]) =>
   PROVIDERS.map(([listenerName, listener]) => ({ name: `${dialerName} to ${listenerName}`, dialer, listener })),
 )
+
+export { hash }
 
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
@@ -39,8 +42,8 @@ export const PROLOGUE = utf8('prologue')
 
 export function beginBoth(dialer: SealedEncryption, listener = dialer): [SealedHandshake, SealedHandshake] {
   return [
-    dialer.begin('dialer', SECRET, PROLOGUE, filled(0x11)),
-    listener.begin('listener', SECRET, PROLOGUE, filled(0x22)),
+    dialer.begin('dialer', SECRET, PROLOGUE, filled(0x11), hash),
+    listener.begin('listener', SECRET, PROLOGUE, filled(0x22), hash),
   ]
 }
 

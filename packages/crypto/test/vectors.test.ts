@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { Handshake } from '../src/noise.js'
-import { fromHex, hex, joined, PAIRS, sure } from './providers.js'
+import { fromHex, hash, hex, joined, PAIRS, sure } from './providers.js'
 
 interface Vector {
   readonly protocol_name: string
@@ -30,13 +30,13 @@ test('the file holds both patterns', () => {
 
 describe.each(PAIRS)('$name', (pair) => {
   test.each(vectors)('the public vector of $protocol_name', (vector) => {
-    const dialer = new Handshake(pair.dialer, {
+    const dialer = new Handshake(pair.dialer, hash, {
       side: 'dialer',
       prologue: fromHex(vector.init_prologue),
       ephemeral: fromHex(vector.init_ephemeral),
       ...psk(vector.init_psks),
     })
-    const listener = new Handshake(pair.listener, {
+    const listener = new Handshake(pair.listener, hash, {
       side: 'listener',
       prologue: fromHex(vector.resp_prologue),
       ephemeral: fromHex(vector.resp_ephemeral),

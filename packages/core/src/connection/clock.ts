@@ -29,15 +29,36 @@ const DELAY_MS_MAX = 2 ** 31 - 1
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(delayMs, callback) {
-    const timer: unknown = setTimeout(callback, Math.min(Math.max(0, Math.ceil(delayMs)), DELAY_MS_MAX))
-    // In browsers a timer is a number, and nothing is kept alive by it.
-    const handle = typeof timer === 'object' && timer !== null ? (timer as { ref(): void; unref(): void }) : undefined
+    let timer: unknown
+    let isHeld = true
+    const hold = (held: boolean): void => {
+      isHeld = held
+      // In browsers a timer is a number, and nothing is kept alive by it.
+      if (typeof timer !== 'object' || timer === null) return
+      const handle = timer as { ref(): void; unref(): void }
+      if (held) handle.ref()
+      else handle.unref()
+    }
+    const wait = (restMs: number): void => {
+      if (restMs <= DELAY_MS_MAX) timer = setTimeout(callback, restMs)
+      else {
+        timer = setTimeout(() => {
+          wait(restMs - DELAY_MS_MAX)
+        }, DELAY_MS_MAX)
+      }
+      if (!isHeld) hold(false)
+    }
+    wait(Math.max(0, Math.ceil(delayMs)))
     return {
       cancel: () => {
         clearTimeout(timer as number)
       },
-      ref: () => handle?.ref(),
-      unref: () => handle?.unref(),
+      ref: () => {
+        hold(true)
+      },
+      unref: () => {
+        hold(false)
+      },
     }
   },
   soon,

@@ -24,12 +24,13 @@ import { Backoff } from './backoff.js'
 import { Caller } from './caller.js'
 import type { Calls } from './calls.js'
 import { afterReading, Alarm, type Timer } from './clock.js'
-import { Emitter } from './emitter.js'
+import { Emitter, type Emission } from './emitter.js'
 import { lossOf, refusedReason } from './endings.js'
 import { systemEnvironment, type Environment } from './environment.js'
 import { isPairlinkError, PairlinkError } from './errors.js'
 import { namelessCall, type Outward } from './handlers.js'
 import { Inbox } from './inbox.js'
+import { Leaving } from './leaving.js'
 import { SafeLogger } from './logger.js'
 import { Meeting, type MeetingHost, type MeetingPlan } from './meeting.js'
 import { Newcomers } from './newcomers.js'
@@ -74,8 +75,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   #state: ConnectionState = 'idle'
   #pair: Pair | undefined
-  /** Those that have said goodbye, until what was begun with them is finished. */
-  readonly #leaving = new Map<Pump, Pair>()
+  readonly #leaving = new Leaving()
   /** Those of all sessions, also of sessions that are over. */
   readonly #handlerCount = { running: 0 }
   /** What strangers were turned away for, in the words of transports: told to people once each. */
@@ -136,7 +136,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     })
     this.#turn = new Turn(environment.clock, (now) => {
       this.#pair?.drive(now)
-      for (const pump of this.#leaving.keys()) pump.pump(now)
+      this.#leaving.drive(now)
     })
     const signals = new Signals()
     this.#caller = new Caller(settings, environment, this.#turn, signals, {
@@ -303,6 +303,8 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       callsParked: this.#caller.parked.count,
       parkedBytes: this.#caller.parked.bytes,
       inboxWaiting: this.#inbox.waiting,
+      inboxWaitingBytes: this.#inbox.waitingBytes,
+      leaving: this.#leaving.count,
       strangers: this.#meeting.strangers,
       newcomers: this.#newcomers.count,
       session: this.#pair?.session.stats(),
@@ -333,13 +335,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     } catch (error) {
       return Promise.reject(error)
     }
-    if (this.#closing === undefined) {
-      // Known before anybody is told, who may close too.
-      let resolve = (): void => undefined
-      this.#closing = new Promise((settle) => (resolve = settle))
-      void this.#close(drainMs).then(resolve)
-    }
-    return this.#closing
+    return this.#end(undefined, drainMs)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -354,7 +350,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       listening: (address) => {
         this.#isListener = true
         this.#leaveStandby()
-        this.#emitter.emit('listening', { address })
+        this.#emitter.emit(['listening', { address }])
         this.#waiters.started()
       },
       holderGone: (holder) => {
@@ -378,9 +374,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
         this.#linkEnded(pump, event)
       },
       gone: (pump) => {
-        this.#leaving.delete(pump)
+        this.#leaving.remove(pump)
         if (this.#pair?.pump === pump && this.#state === 'closing') this.#pair = undefined
-        if (this.#pair === undefined && this.#leaving.size === 0) this.#allGone?.()
+        if (this.#pair === undefined && this.#leaving.count === 0) this.#allGone?.()
       },
       bug: (error) => {
         this.#logger.log('error', { error }, 'a bug of pairlink, please report it')
@@ -498,7 +494,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       this.#logger.log(isLogged ? 'debug' : 'info', fields, error.message)
       isLogged = true
       this.#leaveStandby()
-      if (this.#state === 'apart') this.#emitter.emit('apart', { error, retryInMs })
+      if (this.#state === 'apart') this.#emitter.emit(['apart', { error, retryInMs }])
     }
   }
 
@@ -507,7 +503,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     const { address } = this.#shared
     if (error === undefined) this.#logger.log('info', { address }, `waiting at ${address}`)
     else this.#logger.log('warn', { code: error.code, address }, `waiting at ${address}: ${error.message}`)
-    this.#emitter.emit('waiting', { error, address })
+    this.#emitter.emit(['waiting', { error, address }])
   }
 
   /** The address is not ours any more: nobody is answered in its name, and the place is looked for anew. */
@@ -553,7 +549,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       fields,
       `a stranger was turned away${isNews ? `: ${error?.message}` : ''}`,
     )
-    this.#emitter.emit('refused', { reason, error })
+    this.#emitter.emit(['refused', { reason, error }])
   }
 
   // ---- the pair
@@ -565,12 +561,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   /** The present one, and those that are finished with. */
   #pairs(): Pair[] {
-    return [...this.#leaving.values(), ...(this.#pair === undefined ? [] : [this.#pair])]
+    return [...this.#leaving.pairs, ...(this.#pair === undefined ? [] : [this.#pair])]
   }
 
   #event(pump: Pump, event: Exclude<ProtocolEvent, EndedEvent>): void {
     if (isSessionEvent(event)) {
-      const pair = this.#pair?.pump === pump ? this.#pair : this.#leaving.get(pump)
+      const pair = this.#pair?.pump === pump ? this.#pair : this.#leaving.of(pump)
       pair?.event(event)
       if (event.type === 'close' && this.#pair === pair) this.#goodbye(pump)
       return
@@ -594,10 +590,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
   #goodbye(pump: Pump): void {
     const pair = this.#pair
     if (pair === undefined || this.#state !== 'paired') return
-    this.#leaving.set(pump, pair)
     this.#pair = undefined
-    this.#setState('apart')
-    this.#emitter.emit('apart', { error: undefined, retryInMs: undefined })
+    this.#leaving.add(pump, pair)
+    this.#setState('apart', ['apart', { error: undefined, retryInMs: undefined }])
   }
 
   /** A dialer at our listener has proven the secret. */
@@ -741,11 +736,9 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#isListener = pump.link.side === 'listener'
     this.#lastHolder = pump.holder
     this.#meeting.paired()
-    const isNews = this.#state !== 'paired'
     // Before the application hears of the pair, so that nothing overtakes what it sent before.
     this.#caller.parked.release(pair.calls)
-    this.#setState('paired')
-    if (isNews) this.#emitter.emit('paired', event)
+    this.#setState('paired', ['paired', event])
     this.#waiters.paired()
     // The others learn that it is too late for them.
     this.#newcomers.release()
@@ -757,15 +750,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     this.#pair = undefined
     this.#resumeUntil.clear()
     const { pump } = pair
-    const notificationsUnknown = pair.session.unconsumedCount
+    const reset = ['reset', { notificationsUnknown: pair.session.unconsumedCount }] as const
     // From here on code of the application runs, which may close the connection.
+    if (this.#state === 'paired') this.#setState('apart', ['apart', { error, retryInMs: undefined }], reset)
+    else this.#emitter.emit(reset)
     pair.lose('PEER_LOST', error.message, error)
     pump?.destroy()
-    if (this.#state === 'paired') {
-      this.#setState('apart')
-      this.#emitter.emit('apart', { error, retryInMs: undefined })
-    }
-    this.#emitter.emit('reset', { notificationsUnknown })
   }
 
   /** The peer did not come back in time; one that is in the middle of a handshake may finish it. */
@@ -798,7 +788,7 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   #linkEnded(pump: Pump, event: EndedEvent): void {
     this.#newcomers.remove(pump)
-    const left = this.#leaving.get(pump)
+    const left = this.#leaving.of(pump)
     if (left !== undefined) {
       left.lose('CLOSED', 'The peer has closed')
       // `gone` removes it, when the pipe is closed too.
@@ -809,8 +799,10 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     if (pair?.pump !== pump) return
     if (this.#state === 'closing') {
       // The peer, which has not heard that we close, dials anew: what was accepted still goes out then.
-      if (pump.link.side === 'listener' && pair.isUnfinished) pair.suspend(this.#environment.clock.now())
-      else pair.lose('CLOSED', 'The connection was closed')
+      if (pump.link.side === 'listener' && pair.isUnfinished) {
+        pair.suspend()
+        pair.drive(this.#environment.clock.now())
+      } else pair.lose('CLOSED', 'The connection was closed')
       return // `gone` tells that the pipe is closed too
     }
     const { link } = pump
@@ -821,25 +813,22 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     // A peer that breaks the protocol as soon as it is back would do so for ever.
     const isHopeless = (event.end.by === 'violation' || event.end.by === 'cipher') && !pair.hasAdvanced
     const isKept = reconnect !== false && resumeWindowMs > 0 && !isHopeless
-    const notificationsUnknown = pair.session.unconsumedCount
+    const reset = ['reset', { notificationsUnknown: pair.session.unconsumedCount }] as const
+    const now = this.#environment.clock.now()
     if (isKept) {
-      const now = this.#environment.clock.now()
       this.#mayResumeLate = true
       this.#resumeUntil.set(now + resumeWindowMs)
-      pair.suspend(now)
+      pair.suspend()
     } else {
       this.#pair = undefined
-      // From here on code of the application runs, which may close the connection.
-      pair.lose('PEER_LOST', error.message, error)
     }
-    if (this.#isOver()) return
     this.#logger.log('debug', { code: error.code, address: this.#shared.address }, error.message)
-    this.#setState('apart')
-    if (this.#isOver()) return
-    this.#meetAgain(error)
-    const isLooking = this.#settings.reconnect !== false && !this.#meeting.isListening
-    this.#emitter.emit('apart', { error, retryInMs: isLooking ? 0 : undefined })
-    if (!isKept) this.#emitter.emit('reset', { notificationsUnknown })
+    const retryInMs = reconnect !== false && !this.#meeting.isListening ? 0 : undefined
+    // From here on code of the application runs, which may close the connection.
+    this.#setState('apart', ['apart', { error, retryInMs }], ...(isKept ? [] : [reset]))
+    if (isKept) pair.drive(now)
+    else pair.lose('PEER_LOST', error.message, error)
+    if (!this.#isOver()) this.#meetAgain(error)
   }
 
   /** The link of the last peer has ended, with an error or after its goodbye. */
@@ -850,25 +839,42 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
 
   // ---- the end
 
-  async #close(drainMs: number): Promise<void> {
+  /**
+   * Ends the connection: for a reason that no further try would mend, or without one because it was told to. Those that are
+   * finished with get `drainMs`.
+   */
+  #end(error: PairlinkError | undefined, drainMs: number = this.#settings.drainMs): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing
+    // Known before anybody is told, who may close too.
+    let resolve = (): void => undefined
+    this.#closing = new Promise((settle) => (resolve = settle))
+    void this.#shutDown(error, drainMs).then(resolve)
+    return this.#closing
+  }
+
+  async #shutDown(error: PairlinkError | undefined, drainMs: number): Promise<void> {
     this.#drainedAt = this.#environment.clock.now() + drainMs
     this.#setState('closing')
     this.#giveUp.clear()
+    this.#resumeUntil.clear()
     this.#newcomers.release()
     this.#caller.parked.reject('CLOSED', 'The connection was closed')
-    this.#waiters.reject(this.#closedError())
     this.#meetingAbort?.abort(this.#closedError())
     this.#meetingAbort = undefined
+    if (error === undefined) this.#waiters.reject(this.#closedError())
+    if (this.#pair !== undefined && this.#pair.pump === undefined) {
+      // There is no time to wait for it any more.
+      if (error === undefined) this.#pair.lose('CLOSED', 'The connection was closed')
+      else this.#pair.lose('PEER_LOST', error.message)
+      this.#pair = undefined
+    }
     await this.#drain(drainMs)
-    await this.#finish(undefined)
-  }
-
-  /** Nobody is waited for any more. */
-  #forget(code: 'PEER_LOST' | 'CLOSED', text: string): void {
-    this.#resumeUntil.clear()
-    if (this.#pair?.pump !== undefined) return
-    this.#pair?.lose(code, text)
-    this.#pair = undefined
+    await this.#stopMeeting()
+    this.#waiters.reject(error ?? this.#closedError())
+    this.#setState('closed')
+    if (error !== undefined) this.#logger.log('error', { code: error.code }, error.message)
+    this.#emitter.emit(['closed', { error }])
+    this.#settleClosed(error)
   }
 
   /**
@@ -907,12 +913,11 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
       return // `gone` follows
     }
     this.#pair = undefined
-    if (this.#leaving.size === 0) this.#allGone?.()
+    if (this.#leaving.count === 0) this.#allGone?.()
   }
 
   /** Says goodbye, and waits until the pipes of all peers are closed or the time is up. */
   async #drain(drainMs: number): Promise<void> {
-    this.#forget('CLOSED', 'The connection was closed')
     const pairs = this.#pairs()
     if (pairs.length === 0) return
     let timer: Timer | undefined
@@ -928,32 +933,6 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     })
     timer?.cancel()
     this.#allGone = undefined
-  }
-
-  /** The connection ends by itself, for a reason that no further try would mend. */
-  async #end(error: PairlinkError | undefined): Promise<void> {
-    if (this.#closing !== undefined) return
-    let resolve = (): void => undefined
-    this.#closing = new Promise((settle) => (resolve = settle))
-    this.#drainedAt = this.#environment.clock.now()
-    this.#setState('closing')
-    this.#giveUp.clear()
-    this.#newcomers.release()
-    this.#caller.parked.reject('CLOSED', 'The connection has ended')
-    this.#forget('PEER_LOST', error?.message ?? 'The connection has ended')
-    this.#meetingAbort?.abort(this.#closedError())
-    await this.#finish(error)
-    resolve()
-  }
-
-  async #finish(error: PairlinkError | undefined): Promise<void> {
-    this.#pair = undefined
-    await this.#stopMeeting()
-    this.#waiters.reject(error ?? this.#closedError())
-    this.#setState('closed')
-    if (error !== undefined) this.#logger.log('error', { code: error.code }, error.message)
-    this.#emitter.emit('closed', { error })
-    this.#settleClosed(error)
   }
 
   async #stopMeeting(): Promise<void> {
@@ -972,11 +951,12 @@ export class Connection<Mine extends object = AnyApi, Theirs extends object = Mi
     return this.#state === 'closing' || this.#state === 'closed'
   }
 
-  #setState(now: ConnectionState): void {
+  /** Tells of another state, and of what is told with it. */
+  #setState(now: ConnectionState, ...news: Emission<ConnectionEvents>[]): void {
     const before = this.#state
     if (before === now) return
     this.#state = now
-    this.#emitter.emit('state', { now, before })
+    this.#emitter.emit(['state', { now, before }], ...news)
   }
 
   #hold(held: boolean): void {

@@ -1,12 +1,20 @@
 /**
  * Events of a Connection. A listener that throws changes nothing: it is reported once. Listeners are called in the order
  * in which they were added; one that is removed meanwhile is not called, and one that is added meanwhile is not yet called.
+ * What a listener brings about is told after the event that it was told of, so that all listeners see one order.
  */
 import { quietly } from './quietly.js'
+
+/** An event and what is told with it. */
+export type Emission<Events extends object> = {
+  [Name in keyof Events]: readonly [name: Name, event: Events[Name]]
+}[keyof Events]
 
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(event: never) => unknown>>()
   readonly #failed: (error: unknown, event: keyof Events) => void
+  readonly #waiting: Emission<Events>[] = []
+  #isEmitting = false
 
   constructor(failed: (error: unknown, event: keyof Events) => void) {
     this.#failed = failed
@@ -24,7 +32,16 @@ export class Emitter<Events extends object> {
     }
   }
 
-  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+  /** What is given together is told together: nothing that a listener brings about comes in between. */
+  emit(...emissions: Emission<Events>[]): void {
+    this.#waiting.push(...emissions)
+    if (this.#isEmitting) return
+    this.#isEmitting = true
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) this.#tell(next)
+    this.#isEmitting = false
+  }
+
+  #tell([name, event]: Emission<Events>): void {
     const listeners = this.#listeners.get(name)
     if (listeners === undefined) return
     // Those of this moment: one that adds itself anew each time would be called for ever.

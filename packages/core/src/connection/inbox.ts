@@ -1,6 +1,7 @@
 /**
- * The peer's notifications: handled one at a time and in order, also across sessions. What waits here is bounded by
- * `inboxBytesMax`, to which the protocol holds the peer.
+ * The peer's notifications: handled one at a time and in order, also across sessions. What a session brings is bounded by
+ * `inboxBytesMax`, to which the protocol holds the peer. What sessions that are over have left may wait as well, up to as
+ * much again; then the oldest is dropped, of which its sender knows only that it may not have been handled.
  */
 import type { NotifyEvent, Session } from '../protocol/index.js'
 import { Queue } from '../protocol/queue.js'
@@ -18,6 +19,7 @@ interface Waiting {
 export class Inbox {
   readonly #shared: Shared
   readonly #waiting = new Queue<Waiting>()
+  #waitingBytes = 0
   #busy = false
 
   constructor(shared: Shared) {
@@ -29,12 +31,34 @@ export class Inbox {
     return this.#waiting.length
   }
 
+  /** What they cost, together. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
   take(session: Session, event: NotifyEvent): void {
     const { method, content, bytes, costBytes } = event
     if (this.#shared.settings.logQueries)
       this.#shared.log('debug', { method, payload: summarise(content, bytes) }, 'notified')
-    if (this.#busy) this.#waiting.push({ session, method, content, bytes, costBytes })
-    else if (this.#run(session, method, content, bytes, costBytes)) this.#busy = true
+    if (this.#busy) {
+      this.#waiting.push({ session, method, content, bytes, costBytes })
+      this.#waitingBytes += costBytes
+      this.#makeRoom(session)
+    } else if (this.#run(session, method, content, bytes, costBytes)) this.#busy = true
+  }
+
+  #makeRoom(present: Session): void {
+    const bytesMax = 2 * this.#shared.settings.limits.inboxBytesMax
+    while (this.#waitingBytes > bytesMax && this.#waiting.peek()?.session !== present) {
+      const method = this.#shift()?.method
+      this.#shared.log('warn', { method }, 'a notification of an earlier peer was dropped: onNotify is too slow')
+    }
+  }
+
+  #shift(): Waiting | undefined {
+    const item = this.#waiting.shift()
+    this.#waitingBytes -= item?.costBytes ?? 0
+    return item
   }
 
   /** True while the handler goes on after it has returned. */
@@ -64,7 +88,7 @@ export class Inbox {
   }
 
   #next(): void {
-    for (let item = this.#waiting.shift(); item !== undefined; item = this.#waiting.shift()) {
+    for (let item = this.#shift(); item !== undefined; item = this.#shift()) {
       if (this.#run(item.session, item.method, item.content, item.bytes, item.costBytes)) return
     }
     this.#busy = false

@@ -65,10 +65,9 @@ export class Pair {
     return !this.#isOver && !this.#hasSaidGoodbye && !this.session.settled
   }
 
-  /** The link has ended and the session goes on: calls wait for the next link, within their time. */
-  suspend(now: number): void {
+  /** The link has ended and the session goes on: calls wait for the next link, within their time. `drive` must follow. */
+  suspend(): void {
     this.#pump = undefined
-    this.drive(now)
   }
 
   /** Another link carries the session. */

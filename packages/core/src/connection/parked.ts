@@ -26,12 +26,11 @@ interface Parked<Target> {
 }
 
 export class ParkedCalls<Target> {
-  /** What those that wait cost, together. */
-  bytes = 0
   readonly #clock: Clock
   readonly #signals: Signals
   readonly #bytesMax: number
   readonly #parked = new Set<Parked<Target>>()
+  #bytes = 0
   #isHeld = true
 
   constructor(clock: Clock, signals: Signals, bytesMax: number) {
@@ -44,11 +43,16 @@ export class ParkedCalls<Target> {
     return this.#parked.size
   }
 
+  /** What those that wait cost, together. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Rejects with `QUEUE_FULL`, `TIMEOUT`, `CANCELLED` or what `reject` says, all `not-sent`; or settles as `send` does. */
   park(plan: CallPlan, encoded: Encoded, send: Send<Target>): Promise<unknown> {
     const fired = abortedOf(plan.signals)
     if (fired !== undefined) return Promise.reject(cancelled(fired))
-    if (this.bytes > 0 && this.bytes + costOf(encoded) > this.#bytesMax) {
+    if (this.#bytes > 0 && this.#bytes + costOf(encoded) > this.#bytesMax) {
       return Promise.reject(notSent('QUEUE_FULL', 'Too much is waiting for a peer; see limits.sendBytesMax'))
     }
     // The caller may change its bytes after the call, so they are copied here as they would be by the session.
@@ -61,7 +65,7 @@ export class ParkedCalls<Target> {
       const ends = { resolve, reject, timer: undefined, unwatch: undefined }
       const item: Parked<Target> = { plan, encoded: kept, send, expiresAt, ...ends }
       this.#parked.add(item)
-      this.bytes += costOf(kept)
+      this.#bytes += costOf(kept)
       if (expiresAt !== Infinity) {
         item.timer = afterReading(this.#clock, plan.timeoutMs, () => {
           this.#remove(item)
@@ -113,7 +117,7 @@ export class ParkedCalls<Target> {
     item.timer?.cancel()
     item.unwatch?.()
     this.#parked.delete(item)
-    this.bytes -= costOf(item.encoded)
+    this.#bytes -= costOf(item.encoded)
   }
 }
 

@@ -61,6 +61,10 @@ export interface ConnectionStats {
   readonly parkedBytes: number
   /** Notifications whose handler was not started. */
   readonly inboxWaiting: number
+  /** What they cost, of all sessions together; at most 2 × `inboxBytesMax`, or one that is larger. */
+  readonly inboxWaitingBytes: number
+  /** Peers that have said goodbye and with which what was begun is being finished; at most 16. */
+  readonly leaving: number
   /** Links that have not proven the secret; at most `strangersMax`. */
   readonly strangers: number
   /** Processes that have proven it and wait until the place is not kept for a lost peer any more; at most 16. */

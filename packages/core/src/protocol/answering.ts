@@ -46,7 +46,7 @@ const OVER_REASON: ReadonlyMap<number, number> = new Map([
 
 const NOTHING = new Uint8Array(0)
 
-/** Handlers of all sessions of a process that were started and have not ended. */
+/** Handlers of all sessions of one driver that were started and have not ended. */
 export interface HandlerCount {
   running: number
 }
@@ -215,10 +215,13 @@ export class Answering {
     return true
   }
 
-  /** The peer cancels. An id that is not open is normal: the answer has crossed the CANCEL. */
-  cancel(id: number, now: number): void {
+  /**
+   * The peer cancels. An id that is not open is normal: the answer has crossed the CANCEL.
+   * @returns true for a query that waited for its handler and does so no more
+   */
+  cancel(id: number, now: number): boolean {
     const slot = this.#slotOf(id)
-    if (slot < 0) return
+    if (slot < 0) return false
     const state = this.#state[slot]
     if (state === STATE.RUNNING) {
       this.#state[slot] = STATE.CANCELLED
@@ -228,13 +231,14 @@ export class Answering {
       this.fail(id, FAIL_REASON.CANCELLED, '', '', CONTENT.NONE, NOTHING, now)
     } else if (state === STATE.SENDING) {
       const message = this.#message[slot]
-      if (message === undefined) return
+      if (message === undefined) return false
       this.#state[slot] = STATE.CANCELLED
       this.#message[slot] = undefined
       // The FAIL stands in front of whatever the dropped answer makes room for.
       this.fail(id, FAIL_REASON.CANCELLED, '', '', CONTENT.NONE, NOTHING, now)
       this.#messages.drop(message)
     }
+    return state === STATE.BACKLOG
   }
 
   /** A fragment of `message` was queued as the last frame of the outbox. */

@@ -3,6 +3,7 @@
  * implement. It must not know any algorithm.
  */
 import type { Side } from './hello.js'
+import type { Hash } from './primitives.js'
 
 /** The option `encryption` of a Connection. */
 export type Encryption = SealedEncryption | CustomEncryption
@@ -15,8 +16,9 @@ export interface SealedEncryption {
    * @param secret the user's, which the pre-shared key is made of together with the key that the implementation holds
    * @param prologue what both sides must have read alike
    * @param ephemeral 32 random bytes that serve this link alone: the private key
+   * @param hash the connection's own, so that a page does not load SHA-256 twice
    */
-  begin(side: Side, secret: Uint8Array, prologue: Uint8Array, ephemeral: Uint8Array): SealedHandshake
+  begin(side: Side, secret: Uint8Array, prologue: Uint8Array, ephemeral: Uint8Array, hash: Hash): SealedHandshake
 }
 
 /** Two messages, the dialer's and the listener's answer. */

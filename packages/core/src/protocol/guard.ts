@@ -216,11 +216,12 @@ class SealedGuard implements Guard {
   }
 
   #begun(): SealedHandshake {
-    const { side, key, ephemeral, utf8 } = this.#options
+    const { side, key, ephemeral, hash, utf8 } = this.#options
     if (ephemeral === undefined) throw new MisuseError('A sealed link needs `ephemeral`, 32 random bytes of its own')
     // Both sides are in this mode and version by now, so the dialer's preamble is what ours would be.
     const start = encodePreamble(this.mode, 1).subarray(0, PROLOGUE_PREAMBLE_BYTES)
-    this.#handshake ??= this.#encryption.begin(side, key, joined([utf8.encode(PROLOGUE_LABEL), start]), ephemeral)
+    const prologue = joined([utf8.encode(PROLOGUE_LABEL), start])
+    this.#handshake ??= this.#encryption.begin(side, key, prologue, ephemeral, hash)
     return this.#handshake
   }
 }

@@ -49,7 +49,7 @@ export interface SessionOptions {
   readonly peerLimits: AnnouncedLimits
   /** How long a handler may outlive its query's time or a CANCEL. */
   readonly drainMs: number
-  /** Shared by all sessions of a process: a handler may outlive its session, too. Without it, this one counts alone. */
+  /** Shared by all sessions of a driver: a handler may outlive its session, too. Without it, this one counts alone. */
   readonly handlerCount?: HandlerCount
   readonly utf8: Utf8
 }
@@ -382,6 +382,7 @@ export class Session implements HeldSession {
 
   /** An event that no frame brings, or undefined. */
   poll(): SessionEvent | undefined {
+    this.#cell.bytes = NO_BYTES // the event polled before is over, and what it brought is the driver's alone
     for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) {
       if (event.type !== 'timeout' && event.type !== 'taken') return event
       if (this.#asking.reported(event.slot)) return event
@@ -610,8 +611,7 @@ export class Session implements HeldSession {
       this.#assemblies.close(part)
       this.#queryParts[slot] = undefined
     }
-    this.#answering.cancel(id, this.#now)
-    this.#sweepBacklog()
+    if (this.#answering.cancel(id, this.#now)) this.#backlog.remove((query) => query.id === id)
   }
 
   /** Lets go of queries that were answered while they waited for their handler. */

@@ -1,5 +1,5 @@
 /** What waits for a moment, and must not act on what was true before the process was stopped. */
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Alarm, type Clock } from '../../src/connection/clock.js'
 
 /** A clock whose timers and polls the test calls. */
@@ -38,4 +38,26 @@ test.each([
   if (what.includes('anew')) alarm.set(1000)
   polls[0]?.()
   expect(rang).toEqual(expected)
+})
+
+test('a time that is longer than any timer of the platform is waited for to its end, held or not', async () => {
+  vi.useFakeTimers()
+  vi.resetModules()
+  try {
+    const { systemClock } = await import('../../src/connection/clock.js')
+    const days = 24 * 3600 * 1000
+    const rang: string[] = []
+    systemClock.after(100 * days, () => rang.push('after 100 days'))
+    const cancelled = systemClock.after(100 * days, () => rang.push('cancelled'))
+    systemClock.after(100 * days, () => rang.push('unheld')).unref()
+    await vi.advanceTimersByTimeAsync(99 * days)
+    expect(rang).toEqual([])
+    cancelled.cancel()
+    await vi.advanceTimersByTimeAsync(days)
+    expect(rang).toEqual(['after 100 days', 'unheld'])
+    expect(vi.getTimerCount()).toBe(0)
+  } finally {
+    vi.useRealTimers()
+    vi.resetModules()
+  }
 })

@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Connection } from '../../src/index.js'
 import { World } from './world.js'
 
@@ -114,6 +114,48 @@ test('a listener that adds itself anew each time is called once for each event',
   await a.connect({ until: 'started' })
   await world.end()
   expect(seen).toEqual(['meeting', 'closing', 'closed'])
+})
+
+describe('a listener that closes the connection', () => {
+  type Told = 'state paired' | 'paired' | 'state apart' | 'apart' | 'reset'
+  const PAIRED: Told[] = ['state paired', 'paired']
+  const LOST: Told[] = [...PAIRED, 'state apart', 'apart']
+  /** What is told when the link is cut: with the session held, and without. */
+  const cases: [Told, number, Told[]][] = [
+    ['state paired', 1000, PAIRED],
+    ['paired', 1000, PAIRED],
+    ['state apart', 1000, LOST],
+    ['apart', 1000, LOST],
+    ['state apart', 0, [...LOST, 'reset']],
+    ['apart', 0, [...LOST, 'reset']],
+    ['reset', 0, [...LOST, 'reset']],
+  ]
+
+  test.each(cases)(
+    'at %s with resumeWindowMs %d: all are told everything, in one order',
+    async (at, resumeWindowMs, before) => {
+      const world = new World()
+      const a = world.make({ ...echo, resumeWindowMs })
+      const seen: string[][] = [[], []]
+      const tell = (what: string): void => {
+        seen[0]?.push(what)
+        if (what === at) void a.close()
+      }
+      for (const note of [tell, (what: string) => seen[1]?.push(what)]) {
+        a.on('state', ({ now }) => void note(`state ${now}`))
+        for (const name of ['paired', 'apart', 'reset', 'closed'] as const) a.on(name, () => void note(name))
+      }
+      await a.connect({ until: 'started' })
+      const b = world.make(echo)
+      await b.connect()
+      await world.clock.settle()
+      world.pipe[0].destroy()
+      await world.clock.advance(10_000)
+      const all = ['state meeting', ...before, 'state closing', 'state closed', 'closed']
+      expect(seen).toEqual([all, all])
+      await world.end()
+    },
+  )
 })
 
 test('a listener that throws changes nothing, is logged, and the others are called', async () => {

@@ -162,6 +162,14 @@ const rows: readonly Row[] = [
     fill: async (scene) => run(scene, 300, () => scene.b.notify(new Uint8Array(100))),
   },
   {
+    what: 'what they cost',
+    level: 'inboxWaitingBytes',
+    of: 'a',
+    least: 50 * 164,
+    most: LIMITS.inboxBytesMax,
+    fill: async (scene) => run(scene, 300, () => scene.b.notify(new Uint8Array(100))),
+  },
+  {
     what: 'notifications that are not known to be consumed',
     level: 'unconsumedBytes',
     of: 'b',
@@ -274,7 +282,7 @@ describe.each(rows)('$level: $what', ({ level, of, least, most, fill }) => {
 
 test('every level that stats() has is in the tables of this file', async () => {
   const { world, a } = await scene()
-  const elsewhere: Level[] = ['callsParked', 'parkedBytes', 'strangers', 'newcomers']
+  const elsewhere: Level[] = ['callsParked', 'parkedBytes', 'strangers', 'newcomers', 'leaving']
   expect(Object.keys(levels(a)).sort()).toEqual([...rows.map(({ level }) => level), ...elsewhere].sort())
   await world.end()
 })
@@ -316,6 +324,64 @@ describe('while there is no peer', () => {
     expect(a.stats()).toMatchObject({ newcomers: 0, state: 'paired' })
     await Promise.all([b, ...others].map((other) => world.finish(other.close())))
     await Promise.all(outcomes)
+    await world.end()
+  })
+
+  test('leaving: those that have said goodbye and are finished with, at most 16; the others are told that they are not', async () => {
+    const made = await scene()
+    const { world, a, b, held } = made
+    await world.finish(b.close())
+    const outcomes: Promise<unknown>[] = []
+    const closes: Promise<void>[] = []
+    for (let at = 0; at < 20; at++) {
+      const peer = world.make()
+      await world.finish(peer.connect())
+      outcomes.push(peer.call('held', at, { timeoutMs: Infinity }).catch((error: unknown) => (error as Error).message))
+      await world.clock.settle()
+      closes.push(peer.close({ drainMs: 1e6 }))
+      await world.clock.advance(100)
+      expect(a.state).toBe('apart')
+    }
+    expect(a.stats().leaving).toBe(16)
+    for (const call of held) call.resolve('done')
+    await world.finish(Promise.all(closes))
+    const settled = await Promise.all(outcomes)
+    expect(settled.slice(0, 4).every((outcome) => outcome !== 'done')).toBe(true)
+    expect(settled.slice(4)).toEqual(Array(16).fill('done'))
+    expect(a.stats()).toMatchObject({ leaving: 0, callsOpen: 0 })
+    await world.end()
+  })
+
+  test('inboxWaitingBytes: what lost sessions have left waits up to as much again, and then the oldest is dropped', async () => {
+    const heard: unknown[] = []
+    const gate = deferred()
+    const world = new World()
+    const options: Options = { limits: LIMITS, resumeWindowMs: 0 }
+    const onNotify = async (message: unknown): Promise<void> => {
+      heard.push(message)
+      await gate.promise
+    }
+    const a = world.make({ ...options, holdMs: 0, onNotify })
+    await a.connect({ until: 'started' })
+    for (let round = 0; round < 6; round++) {
+      const b = world.make({ ...options, reconnect: false })
+      await world.finish(b.connect())
+      for (let at = 0; at < 50; at++) b.notify(`${round} ${at}`.padEnd(100)).catch(() => undefined)
+      await world.clock.settle()
+      world.pipe[0].destroy()
+      await world.clock.advance(100)
+      expect(a.stats().inboxWaitingBytes).toBeLessThanOrEqual(2 * LIMITS.inboxBytesMax + 164)
+    }
+    const waiting = a.stats().inboxWaiting
+    expect(waiting).toBeGreaterThan(100)
+    gate.resolve(undefined)
+    await world.clock.settle()
+    const rounds = heard.slice(1).map((message) => Number((message as string)[0]))
+    expect(rounds).toHaveLength(waiting)
+    expect(rounds).toEqual(rounds.toSorted())
+    expect(rounds.at(-1)).toBe(5)
+    expect(world.logs.filter(({ message }) => message.includes('dropped'))).toHaveLength(6 * 50 - 1 - waiting)
+    expect(a.stats()).toMatchObject({ inboxWaiting: 0, inboxWaitingBytes: 0 })
     await world.end()
   })
 

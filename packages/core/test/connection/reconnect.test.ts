@@ -149,6 +149,23 @@ describe('reconnect: false', () => {
   })
 })
 
+test('reconnect: false: closed resolves when the pipe of the peer that has said goodbye is gone, however long its end takes', async () => {
+  const world = new World()
+  const [a, b] = await world.pair({ ...echo, reconnect: false })
+  a.on('state', ({ now }) => {
+    if (now === 'closing') world.pipe[1].stalled = true
+  })
+  let isClosed = false
+  void a.closed.then(() => (isClosed = true))
+  const closed = b.close()
+  await world.clock.advance(1000)
+  expect([a.state, isClosed, world.pipe[1].isClosed]).toEqual(['closing', false, false])
+  world.pipe[1].release()
+  await world.finish(closed)
+  expect([a.state, isClosed]).toEqual(['closed', true])
+  world.expectNothingLeft()
+})
+
 describe('maxRetries', () => {
   test('spent without a peer is RETRIES_EXHAUSTED in closed, with no timer left', async () => {
     const world = new World()

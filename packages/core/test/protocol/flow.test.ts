@@ -490,6 +490,22 @@ describe('the window of what is not acknowledged', () => {
   })
 })
 
+it.each(['query', 'answer', 'notify'])('the session keeps nothing of a %s that was polled', (type) => {
+  const { a, b } = pair()
+  ask(a, filled(1000))
+  tell(a, filled(1000))
+  for (const event of send(a, b)) if (event.type === 'query') reply(b, event, filled(1000))
+  const [to, from] = type === 'answer' ? [a, b] : [b, a]
+  if (type === 'query') ask(a, filled(1000))
+  if (type === 'notify') tell(a, filled(1000))
+  to.link.receive(written(from.link), false, 0)
+  const event = to.link.poll() as { type: string; bytes: Uint8Array }
+  expect([event.type, event.bytes.length]).toEqual([type, 1000])
+  expect(to.link.poll()).toBeUndefined()
+  // The event is one object that is filled anew, so this is what the session holds.
+  expect(event.bytes.length).toBe(0)
+})
+
 describe('answers beyond sendBytesMax', () => {
   const LIMITS = { sendBytesMax: 10_000 }
 
@@ -512,6 +528,19 @@ describe('answers beyond sendBytesMax', () => {
       expect(b.session.stats()).toMatchObject({ handlersRunning: 3, queriesWaiting: 0 })
     },
   )
+
+  it('let a CANCEL take its query out of those that wait, and the others start in their order', () => {
+    const { a, b } = pair(LIMITS)
+    ask(a)
+    reply(b, send(a, b)[0], filled(20_000))
+    const slots = [2, 3, 4].map((value) => ask(a, filled(1, value)))
+    expect(send(a, b)).toEqual([])
+    a.session.abandon(slots[1] ?? -1, 0)
+    expect(send(a, b)).toEqual([])
+    expect(b.session.stats()).toMatchObject({ queriesWaiting: 2 })
+    send(b, a)
+    expect(polled(b.link).map((event) => (event.type === 'query' ? event.bytes[0] : event.type))).toEqual([2, 4])
+  })
 
   it('hold nothing back when it is one large message that is under way', () => {
     const { a, b } = pair({ ...LIMITS, fragmentBytes: 4096 })

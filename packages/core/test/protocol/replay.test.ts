@@ -200,7 +200,7 @@ test('over a wire that splits, joins, delays and cuts, a second link replays exa
   const only = process.env['PAIRLINK_SEED']
   const first = only === undefined ? Date.now() >>> 0 : Number(only)
   const seeds =
-    only === undefined ? [...Array(150).keys(), ...Array.from({ length: 150 }, (_, at) => (first + at) >>> 0)] : [first]
+    only === undefined ? [...Array(50).keys(), ...Array.from({ length: 50 }, (_, at) => (first + at) >>> 0)] : [first]
   const total = { cuts: 0, resumed: 0, calls: 0 }
   for (const seed of seeds) {
     try {
@@ -216,4 +216,4 @@ test('over a wire that splits, joins, delays and cuts, a second link replays exa
     `MEASURED ${seeds.length} seeds from ${first}: ${total.calls} calls, ${total.cuts} cuts, ${total.resumed} resumed`,
   )
   expect(total.resumed).toBeGreaterThan(0)
-}, 60_000)
+}, 180_000)
