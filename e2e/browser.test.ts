@@ -11,7 +11,7 @@ import { aes256gcm, generateKey } from '@pairlink/crypto'
 import { attachWs } from '@pairlink/transport-ws'
 import type { Browser, Page } from 'playwright-core'
 import { build, type Rollup } from 'vite'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { launch, whyNone } from './chromium.js'
 import { afterwards, connection, SECRET, type Options } from './endpoints.js'
 import { Peer, repository, until } from './processes.js'
@@ -210,11 +210,12 @@ describe('a page', () => {
     const paired = new Promise((resolve) => {
       node.on('paired', resolve)
     })
+    await vi.waitUntil(() => node.stats().session?.unacknowledgedBytes === 0)
     await page.reload()
     expect(await connect(page, url)).toBe('paired')
     expect(await paired).toMatchObject({ peer: 'new', resumed: false })
     expect(node.peer?.instance).not.toBe(first)
-    expect(await asked).toMatchObject({ code: 'PEER_LOST', delivery: 'unknown' })
+    expect(await asked).toMatchObject({ code: 'PEER_LOST', delivery: 'delivered' })
   })
 
   inBrowser('in a second tab is told PAIR_BUSY, and the first one stays', async () => {
