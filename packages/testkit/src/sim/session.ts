@@ -90,6 +90,8 @@ class SimSession {
   readonly #everybody = new Map<string, Player>()
   #incarnations = 0
   #stalledUntil = 0
+  /** Everybody is closing, and nobody takes the place of one that is closed. */
+  #isOver = false
   /** When a process was given a byte of another one, by both names. */
   readonly #heard = new Map<string, number>()
 
@@ -209,6 +211,7 @@ class SimSession {
 
   async #closeAll(): Promise<void> {
     const { options } = this.#schedule
+    this.#isOver = true
     const players = this.#players.filter(({ isAlive }) => isAlive)
     for (const player of players) if (!player.isClosing) void player.close(options.drainMs)
     const isOver = (): boolean => players.every(({ isClosed }) => isClosed)
@@ -337,7 +340,7 @@ class SimSession {
   #restart(who: number, afterMs: number): void {
     const before = this.#players[who]
     this.#time.at(this.#time.now + afterMs, () => {
-      if (this.#players[who] === before) this.#start(who)
+      if (this.#players[who] === before && !this.#isOver) this.#start(who)
     })
   }
 
