@@ -9,13 +9,14 @@ import { judge } from './chaos/judge.mjs'
 import { cuts } from './chaos/supervisor.mjs'
 import { folder } from './processes.js'
 
-/** For each of the four. Most of the time the two wait before they look for each other, so all run side by side. */
+/** For each. Most of the time the two wait before they look for each other, so all run side by side. */
 const CUTS = 250
 
 it.concurrent.for([
   ['unix', false],
   ['tcp', false],
   ['tls', false],
+  ['ws', false],
   ['unix', true],
 ] as const)(
   'over %s (sealed: %s), cut under load: nothing is lost, doubled or out of order, and only with a killed process calls fail',

@@ -9,18 +9,6 @@ type Kind = 'unix' | 'tcp'
 type Address = { path: string } | { port: number }
 
 const BLOCK_MS = 500
-/** Of connecting and closing in one process. */
-const CYCLES = 2000
-/** Before the first look at the heap: until then it grows with code that is compiled and tables that find their size. */
-const WARM_UP = 1000
-/** So many pairs are kept on purpose, to know what one holds. */
-const KEPT = 100
-/**
- * For each cycle. What one cycle may leave is far below what a pair holds that was kept, which is measured too, and of the
- * size of the least that one could forget: a timer or a listener with its closure. It is twice the noise, since compiled code
- * still adds some 400 KB between the two looks; after 2,000 cycles it is flat within 30 bytes.
- */
-const GROWTH_BYTES_MAX = 1024
 
 describe.each<Kind>(['unix', 'tcp'])('on %s', (kind) => {
   // ---- the other side reads late
@@ -182,36 +170,7 @@ describe.each<Kind>(['unix', 'tcp'])('on %s', (kind) => {
       place.expectEmpty()
     },
   )
-
-  it(`${CYCLES} pairs in one process leave neither memory nor handles`, { timeout: 170_000 }, async () => {
-    const place = await meetingPlace(kind)
-    const config = { address: place.address, cycles: CYCLES, warmUp: WARM_UP, kept: KEPT }
-    const peer = new Peer(program('cycles.mjs', CYCLER), [JSON.stringify(config)], 'cycles')
-    const cycled = (await peer.next('cycled', 160_000)) as unknown as Cycled
-    const { heap, external, before, after, seconds } = cycled
-    const growth = (at: number[]): number => ((at[1] ?? 0) - (at[0] ?? 0)) / (CYCLES - WARM_UP)
-    const keptBytes = ((heap[2] ?? 0) - (heap[3] ?? 0)) / KEPT
-    console.log(
-      `MEASURED ${kind}: ${CYCLES} pairs in one process in ${seconds.toFixed(1)} s: the heap grows by ${growth(heap).toFixed(0)} bytes for each, what is outside of it by ${growth(external).toFixed(0)}; a pair that is kept holds ${keptBytes.toFixed(0)}`,
-    )
-    expect(growth(heap)).toBeLessThan(GROWTH_BYTES_MAX)
-    expect(growth(external)).toBeLessThan(GROWTH_BYTES_MAX)
-    expect(keptBytes).toBeGreaterThan(4 * GROWTH_BYTES_MAX)
-    expect(after).toEqual(before)
-    await peer.endsWell()
-    expect(peer.stderr).toBe('')
-    place.expectEmpty()
-  })
 })
-
-interface Cycled {
-  /** After the warm-up, at the end, with those that were kept, and without them. */
-  readonly heap: number[]
-  readonly external: number[]
-  readonly before: string[]
-  readonly after: string[]
-  readonly seconds: number
-}
 
 interface Place {
   readonly address: Address
@@ -412,66 +371,4 @@ const commands = {
 }
 begin()
 report({ event: 'ready' })
-`
-
-/** Connects two, asks both ways and closes both, over and over. */
-const CYCLER = `
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
-import { Connection } from '@pairlink/core'
-import { tcp, unix } from '@pairlink/transport-net'
-
-const { address, cycles, warmUp, kept } = JSON.parse(process.argv[2])
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc')
-const logger = { error: (fields, message) => console.error(message, fields) }
-const options = () => ({
-  transport: 'path' in address ? unix(address.path) : tcp(address),
-  secret: 'a-super-secret-of-many-bytes',
-  logger,
-  onQuery: (query) => query,
-})
-const heap = []
-const external = []
-for (const stream of [process.stdout, process.stderr]) stream.writableLength
-const measure = async () => {
-  // Finalizers, and what they let go of.
-  for (let round = 0; round < 5; round++) {
-    gc()
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-  const { heapUsed, external: outside } = process.memoryUsage()
-  heap.push(heapUsed)
-  external.push(outside)
-}
-const turn = async () => {
-  await new Promise((resolve) => setTimeout(resolve))
-  await new Promise((resolve) => setImmediate(resolve))
-}
-await turn()
-const before = process.getActiveResourcesInfo().sort()
-const pair = async (query) => {
-  const [one, other] = [new Connection(options()), new Connection(options())]
-  await one.connect({ until: 'started' })
-  await Promise.all([other.connect(), one.paired()])
-  const answers = await Promise.all([one.query(query), other.query('back')])
-  if (answers[0] !== query || answers[1] !== 'back') throw new Error('a wrong answer')
-  await Promise.all([one.close(), other.close()])
-  return [one, other]
-}
-const startedAt = performance.now()
-for (let cycle = 0; cycle < cycles; cycle++) {
-  if (cycle === warmUp) await measure()
-  await pair(cycle)
-}
-await measure()
-const seconds = (performance.now() - startedAt) / 1000
-const hoard = []
-while (hoard.length < kept) hoard.push(await pair(hoard.length))
-await measure()
-hoard.length = 0
-await measure()
-await turn()
-const after = process.getActiveResourcesInfo().sort()
-process.stdout.write(JSON.stringify({ event: 'cycled', heap, external, before, after, seconds }) + '\\n')
 `

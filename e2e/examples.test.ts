@@ -42,7 +42,7 @@ const RUNS: Record<string, Run> = {
   'typed-calls.mts': { processes: 2, prints: '3 1.0.0' },
 }
 /** Run by another test, or for another example. */
-const RUN_ELSEWHERE = ['certificate.mjs', 'peer.mjs']
+const RUN_ELSEWHERE = ['certificate.mjs', 'peer.mjs', 'port-transport.mjs']
 
 it('knows every example', () => {
   const files = readdirSync(examples).filter((name) => /\.m[jt]s$/.test(name))
@@ -60,6 +60,13 @@ it.each(Object.entries(RUNS))('%s', async (name, { processes, prints, args }) =>
     expect(peer.stderr).toBe('')
     if (prints !== undefined) expect(peer.lines.at(-1)).toBe(prints)
   }
+})
+
+it('port-transport.mjs keeps the contract of transports', async () => {
+  const peer = new Peer(join(examples, 'conformance/port-transport.mjs'), [], 'port-transport.mjs')
+  await peer.endsWell(60_000)
+  const [, passed] = /^\S pass (\d+)$/m.exec(peer.lines.join('\n')) ?? []
+  expect(Number(passed)).toBeGreaterThan(40)
 })
 
 /** The example as JavaScript. @throws Error for what TypeScript finds wrong with it */

@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { listenerAt, pairAt, PairPeer } from './pair.js'
-import { folder, Peer, program, until, type Report } from './processes.js'
+import { folder, Peer, program, together, until, type Report } from './processes.js'
 import { unusedPort } from './ports.js'
 
 const KEEPALIVE_MS = 500
@@ -26,20 +26,7 @@ type Address = { path: string } | { port: number }
 
 describe('a process that does not get to its event loop', () => {
   const BUSY_MS = 15_000
-  let running = 0
-  const whenAllEnded: (() => void)[] = []
-  /** All of these run side by side, and what ends after a test ends every process: so none of them ends before the last. */
-  const long = (name: string, body: () => Promise<void>): void => {
-    it.concurrent(name, { timeout: 60_000 }, async () => {
-      running++
-      try {
-        await body()
-      } finally {
-        if (--running === 0) for (const go of whenAllEnded.splice(0)) go()
-        else await new Promise<void>((go) => whenAllEnded.push(go))
-      }
-    })
-  }
+  const long = together()
 
   for (const role of ['listener', 'dialer']) {
     long(`15 s of synchronous work of the ${role} leave a link of default settings up`, async () => {
@@ -85,11 +72,13 @@ describe('a process that does not get to its event loop', () => {
       async () => {
         const path = join(folder(), 's')
         const blocking = { blockAfterWrite: write, forMs: 3000 }
-        const listener = new Blocker({ path }, {}, role === 'listener' ? blocking : {}, 'listener')
         const isFirst = role === 'listener'
+        const listener = new Blocker({ path }, {}, isFirst ? blocking : {}, 'listener')
+        const dialer = new Blocker({ path }, {}, isFirst ? {} : blocking, 'dialer')
+        // The second that it may take begins when both are there.
+        await Promise.all([listener.next('ready', 10_000), dialer.next('ready', 10_000)])
         const first = listener.run('connect', isFirst ? { timeoutMs: 1000 } : {}, 15_000)
         await listener.next('listening')
-        const dialer = new Blocker({ path }, {}, isFirst ? {} : blocking, 'dialer')
         const second = dialer.run('connect', isFirst ? {} : { timeoutMs: 1000 }, 15_000)
         const blocked = isFirst ? listener : dialer
         const { until: wokeAt } = await blocked.next('blocked', 10_000)
@@ -117,50 +106,54 @@ it.each(['listener', 'dialer'])('a killed %s is apart within a second', async (r
   expect(tookMs).toBeLessThan(1000)
 })
 
-it.each(['listener', 'dialer'])(
-  'a stopped %s is apart when it was silent for so long, and a pair again when it goes on',
-  async (role) => {
-    const [listener, dialer] = await pairAt(join(folder(), 's'), SHORT)
-    const [stopped, survivor] = role === 'listener' ? [listener, dialer] : [dialer, listener]
-    const since = performance.now()
-    stopped.child.kill('SIGSTOP')
-    const { error } = await survivor.next('apart')
-    const tookMs = performance.now() - since
-    stopped.child.kill('SIGCONT')
-    console.log(`MEASURED a stopped ${role} is apart after ${Math.round(tookMs)} ms`)
-    expect(error).toMatchObject({ code: 'PEER_SILENT' })
-    expect(tookMs).toBeLessThan(SILENCE_MS + KEEPALIVE_MS)
-    await Promise.all([survivor.next('paired'), stopped.next('paired')])
-    expect(await survivor.result('call', { method: 'pid' })).toBe(stopped.pid)
-  },
-)
+describe('one that is not heard of', () => {
+  const silent = together()
+  for (const role of ['listener', 'dialer']) {
+    silent(`a stopped ${role} is apart when it was silent for so long, and a pair again when it goes on`, async () => {
+      const [listener, dialer] = await pairAt(join(folder(), 's'), SHORT)
+      const [stopped, survivor] = role === 'listener' ? [listener, dialer] : [dialer, listener]
+      const since = performance.now()
+      stopped.child.kill('SIGSTOP')
+      const { error } = await survivor.next('apart')
+      const tookMs = performance.now() - since
+      stopped.child.kill('SIGCONT')
+      console.log(`MEASURED a stopped ${role} is apart after ${Math.round(tookMs)} ms`)
+      expect(error).toMatchObject({ code: 'PEER_SILENT' })
+      expect(tookMs).toBeLessThan(SILENCE_MS + KEEPALIVE_MS)
+      await Promise.all([survivor.next('paired'), stopped.next('paired')])
+      expect(await survivor.result('call', { method: 'pid' })).toBe(stopped.pid)
+    })
+  }
 
-it.each(['unix', 'tcp'])('a black hole on %s is noticed by both sides, and forgotten when it is gone', async (kind) => {
-  const place = folder()
-  const far: Address = kind === 'unix' ? { path: join(place, 's') } : { port: await unusedPort() }
-  const near: Address = kind === 'unix' ? { path: join(place, 't') } : { port: await unusedPort() }
-  const hole = await BlackHole.between(near, far)
-  try {
-    const listener = new Blocker(far, SHORT, {}, 'listener')
-    await listener.result('connect', { until: 'started' })
-    const dialer = new Blocker(near, { ...SHORT, failover: false }, {}, 'dialer')
-    await dialer.result('connect')
-    await listener.next('paired')
-    await dialer.next('paired')
-    const since = performance.now()
-    hole.swallow(true)
-    const noticed = async (peer: Blocker): Promise<number> => {
-      expect((await peer.next('apart'))['error']).toMatchObject({ code: 'PEER_SILENT' })
-      return performance.now() - since
-    }
-    const times = await Promise.all([noticed(listener), noticed(dialer)])
-    console.log(`MEASURED a black hole on ${kind} is noticed after ${times.map(Math.round).join(' and ')} ms`)
-    for (const tookMs of times) expect(tookMs).toBeLessThan(SILENCE_MS + KEEPALIVE_MS)
-    hole.swallow(false)
-    await Promise.all([listener.next('paired'), dialer.next('paired')])
-    expect(await dialer.result('call', { method: 'pid' })).toBe(listener.pid)
-  } finally {
-    hole.close()
+  for (const kind of ['unix', 'tcp']) {
+    silent(`a black hole on ${kind} is noticed by both sides, and forgotten when it is gone`, async () => {
+      const place = folder()
+      const far: Address = kind === 'unix' ? { path: join(place, 's') } : { port: await unusedPort() }
+      const near: Address = kind === 'unix' ? { path: join(place, 't') } : { port: await unusedPort() }
+      const hole = await BlackHole.between(near, far)
+      try {
+        const listener = new Blocker(far, SHORT, {}, 'listener')
+        await listener.result('connect', { until: 'started' })
+        const dialer = new Blocker(near, { ...SHORT, failover: false }, {}, 'dialer')
+        await dialer.result('connect')
+        await listener.next('paired')
+        await dialer.next('paired')
+        const since = performance.now()
+        hole.swallow(true)
+        const noticed = async (peer: Blocker): Promise<number> => {
+          expect((await peer.next('apart'))['error']).toMatchObject({ code: 'PEER_SILENT' })
+          return performance.now() - since
+        }
+        const times = await Promise.all([noticed(listener), noticed(dialer)])
+        console.log(`MEASURED a black hole on ${kind} is noticed after ${times.map(Math.round).join(' and ')} ms`)
+        for (const tookMs of times) expect(tookMs).toBeLessThan(SILENCE_MS + KEEPALIVE_MS)
+        hole.swallow(false)
+        await Promise.all([listener.next('paired'), dialer.next('paired')])
+        expect(await dialer.result('call', { method: 'pid' })).toBe(listener.pid)
+      } finally {
+        hole.close()
+      }
+    })
   }
 })
 
@@ -179,50 +172,6 @@ async function replaced(path: string, handshakeTimeoutMs: number): Promise<[Pair
   return [old, survivor]
 }
 
-it('a stopped listener is replaced, also where handshakes are shorter than the last look', async () => {
-  await replaced(join(folder(), 's'), HANDSHAKE_MS)
-})
-
-it('a stopped listener is replaced, and when it goes on it disturbs nobody', { timeout: 30_000 }, async () => {
-  const path = join(folder(), 's')
-  const [old, survivor] = await replaced(path, LAST_LOOK_MS + 200)
-
-  const third = new PairPeer(path, SHORT, 'third')
-  const cameAt = performance.now()
-  await third.result('connect')
-  const thirdMs = performance.now() - cameAt
-  expect(await survivor.result('call', { method: 'pid' })).toBe(third.pid)
-  for (const peer of [survivor, third]) peer.all('apart')
-  await third.result('startAsking')
-
-  const continuedAt = performance.now()
-  old.child.kill('SIGCONT')
-  const isToldBusy = (report: Report): boolean =>
-    report.event === 'apart' && (report['error'] as { code?: string } | undefined)?.code === 'PAIR_BUSY'
-  await old.next('apart')
-  const noticedMs = performance.now() - continuedAt
-  await old.next(isToldBusy)
-  const busyMs = performance.now() - continuedAt
-  expect(busyMs).toBeLessThan(1000 + FIRST_REDIAL_MS_MAX + SLACK_MS)
-  for (let retry = 0; retry < 3; retry++) await old.next(isToldBusy)
-  expect(old.all('listening')).toEqual([])
-
-  const { asked, longestMs } = await third.result<{ asked: number; longestMs: number }>('stopAsking')
-  expect(asked).toBeGreaterThan(0)
-  for (const peer of [survivor, third]) {
-    expect(peer.all('apart')).toEqual([])
-    expect(peer.all('asking failed')).toEqual([])
-    expect(await peer.result('stats')).toMatchObject({ state: 'paired' })
-  }
-  expect(existsSync(path)).toBe(true)
-  console.log(
-    `MEASURED a third one pairs ${Math.round(thirdMs)} ms after its start; the old one notices ${Math.round(noticedMs)} ms after SIGCONT and is told PAIR_BUSY after ${Math.round(busyMs)}; ${asked} queries meanwhile, the longest ${longestMs.toFixed(1)} ms`,
-  )
-  // Its turn comes when the place is free.
-  await survivor.result('close')
-  await Promise.all([old.next('paired'), third.next('paired')])
-})
-
 /** How often an address is looked after while nobody is paired there. */
 const WATCH_MS = 1000
 
@@ -235,33 +184,80 @@ async function removed(path: string, listener: PairPeer, event: 'listening' | 'a
   return performance.now() - since
 }
 
-it('a listener whose socket file was removed notices, and listens anew', async () => {
-  const path = join(folder(), 's')
-  const listener = await listenerAt(path)
-  const tookMs = await removed(path, listener, 'listening')
-  console.log(`MEASURED a removed socket file of a listener is there again after ${Math.round(tookMs)} ms`)
-  expect(tookMs).toBeLessThan(WATCH_MS + SLACK_MS)
-  await bothMeetAt(path, listener)
-})
+describe('the place of a listener that is stopped, or whose socket file was removed', () => {
+  const long = together()
+  long('a stopped listener is replaced, also where handshakes are shorter than the last look', async () => {
+    await replaced(join(folder(), 's'), HANDSHAKE_MS)
+  })
 
-it('one whose peer was lost notices it as soon', { timeout: 30_000 }, async () => {
-  const path = join(folder(), 's')
-  const slow = { keepaliveMs: 6000 }
-  const [listener, dialer] = await pairAt(path, slow)
-  const startedAt = performance.now()
-  // Into the time when the address is looked after as that of a pair.
-  await until(
-    () => performance.now() - startedAt > WATCH_MS + SLACK_MS,
-    'it looks after its address as one of a pair',
-    () => listener.seen(),
-  )
-  dialer.kill()
-  await listener.next('apart')
-  // It looks once when it begins to wait for the next peer.
-  expect(await listener.result('stats')).toMatchObject({ state: 'apart' })
-  const tookMs = await removed(path, listener, 'listening')
-  console.log(`MEASURED the same after a loss: after ${Math.round(tookMs)} ms`)
-  expect(tookMs).toBeLessThan(WATCH_MS + SLACK_MS)
+  long('a stopped listener is replaced, and when it goes on it disturbs nobody', async () => {
+    const path = join(folder(), 's')
+    const [old, survivor] = await replaced(path, LAST_LOOK_MS + 200)
+
+    const third = new PairPeer(path, SHORT, 'third')
+    const cameAt = performance.now()
+    await third.result('connect')
+    const thirdMs = performance.now() - cameAt
+    expect(await survivor.result('call', { method: 'pid' })).toBe(third.pid)
+    for (const peer of [survivor, third]) peer.all('apart')
+    await third.result('startAsking')
+
+    const continuedAt = performance.now()
+    old.child.kill('SIGCONT')
+    const isToldBusy = (report: Report): boolean =>
+      report.event === 'apart' && (report['error'] as { code?: string } | undefined)?.code === 'PAIR_BUSY'
+    await old.next('apart')
+    const noticedMs = performance.now() - continuedAt
+    await old.next(isToldBusy)
+    const busyMs = performance.now() - continuedAt
+    expect(busyMs).toBeLessThan(1000 + FIRST_REDIAL_MS_MAX + SLACK_MS)
+    for (let retry = 0; retry < 3; retry++) await old.next(isToldBusy)
+    expect(old.all('listening')).toEqual([])
+
+    const { asked, longestMs } = await third.result<{ asked: number; longestMs: number }>('stopAsking')
+    expect(asked).toBeGreaterThan(0)
+    for (const peer of [survivor, third]) {
+      expect(peer.all('apart')).toEqual([])
+      expect(peer.all('asking failed')).toEqual([])
+      expect(await peer.result('stats')).toMatchObject({ state: 'paired' })
+    }
+    expect(existsSync(path)).toBe(true)
+    console.log(
+      `MEASURED a third one pairs ${Math.round(thirdMs)} ms after its start; the old one notices ${Math.round(noticedMs)} ms after SIGCONT and is told PAIR_BUSY after ${Math.round(busyMs)}; ${asked} queries meanwhile, the longest ${longestMs.toFixed(1)} ms`,
+    )
+    // Its turn comes when the place is free.
+    await survivor.result('close')
+    await Promise.all([old.next('paired'), third.next('paired')])
+  })
+
+  long('a listener whose socket file was removed notices, and listens anew', async () => {
+    const path = join(folder(), 's')
+    const listener = await listenerAt(path)
+    const tookMs = await removed(path, listener, 'listening')
+    console.log(`MEASURED a removed socket file of a listener is there again after ${Math.round(tookMs)} ms`)
+    expect(tookMs).toBeLessThan(WATCH_MS + SLACK_MS)
+    await bothMeetAt(path, listener)
+  })
+
+  long('one whose peer was lost notices it as soon', async () => {
+    const path = join(folder(), 's')
+    const slow = { keepaliveMs: 6000 }
+    const [listener, dialer] = await pairAt(path, slow)
+    const startedAt = performance.now()
+    // Into the time when the address is looked after as that of a pair.
+    await until(
+      () => performance.now() - startedAt > WATCH_MS + SLACK_MS,
+      'it looks after its address as one of a pair',
+      () => listener.seen(),
+    )
+    dialer.kill()
+    await listener.next('apart')
+    // It looks once when it begins to wait for the next peer.
+    expect(await listener.result('stats')).toMatchObject({ state: 'apart' })
+    const tookMs = await removed(path, listener, 'listening')
+    console.log(`MEASURED the same after a loss: after ${Math.round(tookMs)} ms`)
+    expect(tookMs).toBeLessThan(WATCH_MS + SLACK_MS)
+  })
 })
 
 /** Removes the socket file of a pair so long after the pair was begun, and measures until its listener has noticed. */
@@ -447,4 +443,5 @@ createInterface({ input: process.stdin }).on('line', async (line) => {
     report({ event: 'done', id, error: told(error) })
   }
 })
+report({ event: 'ready' })
 `

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach } from 'vitest'
+import { afterEach, it } from 'vitest'
 
 export const repository = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -47,15 +47,15 @@ export class Peer {
   readonly child: ChildProcess
   /** Resolves when the process has ended and all it wrote was read. */
   readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>
-  readonly lines: string[] = []
+  lines: string[] = []
   stderr = ''
-  readonly #label: string
-  readonly #reports: Report[] = []
+  #label: string
+  #reports: Report[] = []
   readonly #waiters = new Set<Waiter>()
   #rest = ''
   #outcome: string | undefined
-  readonly #startedAt = performance.now()
-  readonly #commands: string[] = []
+  #startedAt = performance.now()
+  #commands: string[] = []
 
   constructor(file: string, args: readonly string[] = [], label = file) {
     this.#label = label
@@ -84,6 +84,17 @@ export class Peer {
   send(command: Record<string, unknown>): void {
     this.#commands.push(JSON.stringify(command))
     this.child.stdin?.write(JSON.stringify(command) + '\n')
+  }
+
+  /** What it has said and was told is forgotten: it serves for something else from now on. */
+  begin(label: string): void {
+    this.#label = label
+    this.lines = []
+    this.stderr = ''
+    this.#reports = []
+    this.#waiters.clear()
+    this.#commands = []
+    this.#startedAt = performance.now()
   }
 
   kill(): void {
@@ -162,6 +173,26 @@ export class Peer {
       return
     }
     this.#reports.push(report)
+  }
+}
+
+/**
+ * Tests of one file that wait most of their time run side by side. What ends after a test ends every process, so none of them
+ * ends before the last.
+ */
+export function together(): (name: string, body: () => Promise<void>, timeoutMs?: number) => void {
+  let running = 0
+  const whenAllEnded: (() => void)[] = []
+  return (name, body, timeout = 60_000) => {
+    it.concurrent(name, { timeout }, async () => {
+      running++
+      try {
+        await body()
+      } finally {
+        if (--running === 0) for (const go of whenAllEnded.splice(0)) go()
+        else await new Promise<void>((go) => whenAllEnded.push(go))
+      }
+    })
   }
 }
 

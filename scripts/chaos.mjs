@@ -4,6 +4,7 @@
 //   npm run chaos -- --minutes 10                  on a unix socket, with a seed that is drawn and printed
 //   npm run chaos -- --minutes 1 --seed 7 --address tcp
 //   npm run chaos -- --cut --address tls           cuts the link as well, by a proxy in between and from within
+//   npm run chaos -- --address ws                  over WebSocket
 //   npm run chaos -- --cut --sealed                and what travels is sealed
 //
 // With `--built` everything is built already.
@@ -26,8 +27,8 @@ const seed = Number(values.seed)
 const { address, sealed, cut } = values
 if (!(minutes > 0)) fail(`--minutes must be a number above 0, not '${values.minutes}'`)
 if (!Number.isInteger(seed)) fail(`--seed must be a whole number, not '${values.seed}'`)
-if (address !== 'unix' && address !== 'tcp' && address !== 'tls') {
-  fail(`--address must be unix, tcp or tls, not '${address}'`)
+if (address !== 'unix' && address !== 'tcp' && address !== 'tls' && address !== 'ws') {
+  fail(`--address must be unix, tcp, tls or ws, not '${address}'`)
 }
 
 if (!values.built) setUp('packages')

@@ -38,12 +38,12 @@ const parts = [
     shows: '6 processes, 500 rounds at ports: one pair',
     command: racing('--rounds', '500', '--processes', '6', '--mixed', '--address', 'tcp'),
   },
-  ...['unix', 'tcp'].map((address) => ({
+  ...['unix', 'tcp', 'ws'].map((address) => ({
     name: `chaos-${address}`,
     shows: `two supervised processes killed and stopped for ten minutes, over ${address}`,
     command: [join(root, 'scripts', 'chaos.mjs'), '--minutes', '10', '--address', address],
   })),
-  ...[['unix'], ['tcp'], ['tls'], ['unix', '--sealed']].map(([address = '', ...sealed]) => ({
+  ...[['unix'], ['tcp'], ['tls'], ['ws'], ['unix', '--sealed']].map(([address = '', ...sealed]) => ({
     name: `chaos-cut-${sealed.length > 0 ? 'sealed' : address}`,
     shows: `the same with the link cut again and again, over ${address}${sealed.length > 0 ? ', sealed' : ''}`,
     command: [

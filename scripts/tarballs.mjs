@@ -1,11 +1,11 @@
 // Packs every package, installs the tarballs in empty folders outside the workspace, and uses them as people do: TypeScript as
-// ES module and CommonJS, plain require, Jest, a Vite build for browsers, and the program of the README. No network is used;
-// the tools are run by path from the workspace.
+// ES module and CommonJS, plain require, Jest, a Vite build for browsers, the program of the README, the cases of the testkit, and
+// the template of a transport. No network is used; the tools are run by path from the workspace.
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, delimiter, dirname, join } from 'node:path'
 import { publishedPackages } from './packages.mjs'
 import { bin, root } from './setup.mjs'
 
@@ -25,30 +25,93 @@ const BROWSER_WS = `
   globalThis.pairlink = Connection
   globalThis.told = [Object.keys(transport), transport.webSocket === webSocket, webSocket('wss://app.example/x').encrypted].join()
 `
+/** A sealed pair within one page, over a MessageChannel. */
 const BROWSER_CRYPTO = `
   import { Connection } from '@pairlink/core'
   import { aes256gcm, custom, generateKey, loadKey } from '@pairlink/crypto'
-  globalThis.pairlink = Connection
-  const key = loadKey(generateKey())
-  const [dialer, listener] = ['dialer', 'listener'].map((side, at) =>
-    aes256gcm(key).begin(side, new Uint8Array(32), new Uint8Array(3), new Uint8Array(32).fill(at + 1)),
+  const pipe = (port) => {
+    let sink
+    const is = { ended: false, theyEnded: false, closed: false }
+    const close = () => {
+      if (is.closed) return
+      is.closed = true
+      port.close()
+      setTimeout(() => sink.closed())
+    }
+    const end = () => {
+      if (!is.ended) port.postMessage(null)
+      is.ended = true
+      if (is.theyEnded) close()
+    }
+    return {
+      start(receiver) {
+        sink = receiver
+        port.onmessage = ({ data }) => {
+          if (data !== null) return sink.bytes(data, false)
+          is.theyEnded = true
+          sink.ended()
+          if (is.ended) close()
+        }
+      },
+      write(chunks) {
+        if (!is.ended) for (const chunk of chunks) port.postMessage(chunk.slice())
+        return true
+      },
+      end,
+      destroy() {
+        end()
+        close()
+      },
+      ref() {},
+      unref() {},
+    }
+  }
+  let accept
+  const place = { address: 'page', reach: 'user', encrypted: false }
+  const listens = {
+    ...place,
+    dial: async () => 'absent',
+    async listen(onPipe) {
+      accept = onPipe
+      return { close: async () => undefined, ref() {}, unref() {} }
+    },
+  }
+  const dials = {
+    ...place,
+    async dial() {
+      if (accept === undefined) return 'absent'
+      const { port1, port2 } = new MessageChannel()
+      setTimeout(() => accept(pipe(port2)))
+      return pipe(port1)
+    },
+    listen: async () => 'cannot',
+  }
+  const encryption = aes256gcm(loadKey(generateKey()))
+  const [one, two] = [listens, dials].map(
+    (transport) => new Connection({ transport, secret: 'super-secret', encryption, onQuery: (query) => query, logger: { error() {} } }),
   )
-  listener.read(dialer.write(new Uint8Array(10)))
-  dialer.read(listener.write(new Uint8Array(20)))
-  const [record] = [dialer.finish().sealer.seal([new TextEncoder().encode('over the wire')])]
-  const opened = listener.finish().opener.open(new Uint8Array(record.flatMap((piece) => [...piece])))
+  await Promise.all([one.connect(), two.connect()])
   let refused = ''
   try {
     loadKey('./a.key')
   } catch (error) {
     refused = error.name
   }
-  globalThis.told = [new TextDecoder().decode(opened), refused, typeof custom].join()
+  globalThis.told = [await two.query('over the wire'), refused, typeof custom].join()
+  await Promise.all([one.close(), two.close()])
 `
 
 try {
   const tarballs = pack()
   const app = install('app', { type: 'module' }, tarballs)
+  cpSync(join(root, 'examples', 'conformance'), join(app, 'conformance'), { recursive: true })
+  // These mostly wait, each in processes of its own, and the others need not wait for them.
+  const waiting = Promise.all([
+    check('the cases of the testkit under node --test', () => nodeTest(app)),
+    check('the cases of the testkit under bun test', () => bunTest(app)),
+    check('the template of a transport builds, passes the cases, and is a package', () => template(tarballs)),
+  ])
+  waiting.catch(() => undefined)
   const readme = readmeProgram()
   await check('the program of the README, as ES module', () => runTwice(app, 'peer.mjs', unique(readme, 'esm')))
   await check('the program of the README, by require', () =>
@@ -70,6 +133,7 @@ try {
   await check('core and transport-net come alone', () => alone(tarballs))
   await check('encryption and TLS, as ES module and by require', () => encrypted(app))
   await check('WebSocket, as ES module and by require', () => webSockets(app))
+  await waiting
   console.log(`${count} uses of the packed packages work.`)
 } catch (error) {
   console.error(error)
@@ -78,12 +142,16 @@ try {
   rmSync(work, { recursive: true, force: true })
 }
 
-/** @param {string} title @param {() => void | Promise<void>} body */
+/**
+ * @param {string} title
+ * @param {() => void | string | Promise<void | string>} body returns what is worth telling
+ */
 async function check(title, body) {
   try {
-    await body()
+    const told = (await body()) ?? ''
+    if (told.startsWith('SKIPPED ')) return console.log(told)
     count++
-    console.log(`ok ${title}`)
+    console.log(`ok ${title}${told && `: ${told}`}`)
   } catch (error) {
     throw new Error(`failed: ${title}\n${outputOf(error)}`, { cause: error })
   }
@@ -160,10 +228,23 @@ async function runTwice(folder, file, program) {
   for (const result of results) assert.deepEqual(result, { code: 0, output: 'world\n' })
 }
 
-/** @param {string} folder @param {string} file @returns {Promise<{ code: number | null, output: string }>} */
-function run(folder, file) {
+/** @param {string} folder @param {string[]} args */
+function run(folder, ...args) {
+  return runProgram(folder, process.execPath, args, 20_000)
+}
+
+/**
+ * @param {string} folder
+ * @param {string} program
+ * @param {string[]} args
+ * @param {number} timeout in milliseconds
+ * @param {NodeJS.ProcessEnv} [environment]
+ * @returns {Promise<{ code: number | null, output: string }>}
+ */
+function runProgram(folder, program, args, timeout, environment = process.env) {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [file], { cwd: folder, timeout: 20_000, stdio: ['ignore', 'pipe', 'pipe'] })
+    const stdio = /** @type {const} */ (['ignore', 'pipe', 'pipe'])
+    const child = spawn(program, args, { cwd: folder, timeout, stdio, env: environment })
     let output = ''
     child.stdout.on('data', (chunk) => (output += chunk))
     child.stderr.on('data', (chunk) => (output += chunk))
@@ -330,6 +411,77 @@ function webSockets(folder) {
     ['{ Connection }', '@pairlink/core'],
     ['{ attachWs, webSocket }', '@pairlink/transport-ws'],
   ])
+}
+
+/** @param {string} folder */
+async function nodeTest(folder) {
+  const args = ['--test', join('conformance', 'node-test.mjs')]
+  return passedCases(await runProgram(folder, process.execPath, args, 120_000))
+}
+
+/** @param {string} folder */
+async function bunTest(folder) {
+  if (spawnSync('bun', ['--version']).error !== undefined) {
+    return 'SKIPPED the cases of the testkit under bun test: there is no program named bun here'
+  }
+  return passedCases(await runProgram(folder, 'bun', ['test', './conformance/bun.mjs'], 120_000))
+}
+
+/**
+ * What a test runner counted.
+ * @param {{ code: number | null, output: string }} result
+ */
+function passedCases({ code, output }) {
+  assert.equal(code, 0, output)
+  const counted = (/** @type {string} */ what) =>
+    Number(new RegExp(`^\\W*(?:${what})$`, 'm').exec(output)?.slice(1).find(Boolean) ?? 0)
+  const [passed, skipped] = [counted('pass (\\d+)|(\\d+) pass'), counted('skipped (\\d+)|(\\d+) skip')]
+  assert(passed > 40, `only ${passed} cases passed:\n${output}`)
+  return `${passed} pass, ${skipped} are skipped with a reason`
+}
+
+/** As somebody does who copies it, but that the tools are those of the workspace. @param {string[]} tarballs */
+async function template(tarballs) {
+  const folder = join(work, 'template')
+  const isMade = (/** @type {string} */ path) => ['dist', 'node_modules'].includes(basename(path))
+  cpSync(join(root, 'examples', 'transport-template'), folder, { recursive: true, filter: (path) => !isMade(path) })
+  const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  for (const name of ['@pairlink/core', '@pairlink/testkit']) {
+    manifest.devDependencies[name] = `file:${tarball(tarballs, name)}`
+  }
+  const tools = ['@types/node', 'typescript']
+  for (const name of tools) delete manifest.devDependencies[name]
+  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
+  execFileSync('npm', ['install', '--offline', '--loglevel=error'], { cwd: folder, env, stdio: 'pipe' })
+  assert.deepEqual(readdirSync(join(folder, 'node_modules', '@pairlink')).sort(), ['core', 'testkit'])
+  mkdirSync(join(folder, 'node_modules', '@types'))
+  for (const name of tools) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+
+  const path = [dirname(bin('tsc')), process.env.PATH].join(delimiter)
+  const told = passedCases(await runProgram(folder, 'npm', ['test'], 120_000, { ...env, PATH: path }))
+
+  const port = String(20_000 + (process.pid % 10_000))
+  const results = await Promise.all([run(folder, 'example.mjs', port), run(folder, 'example.mjs', port)])
+  assert.deepEqual(results.map(({ output }) => output).sort(), ['dialer world\n', 'listener world\n'])
+
+  const packed = execFileSync('npm', ['pack', '--json', '--dry-run', '--ignore-scripts'], {
+    cwd: folder,
+    env,
+    encoding: 'utf8',
+  })
+  const [{ files }] = JSON.parse(packed)
+  const names = files.map((/** @type {{ path: string }} */ file) => file.path).sort()
+  assert.deepEqual(names, ['README.md', 'dist/src/index.d.ts', 'dist/src/index.js', 'package.json'])
+  return told
+}
+
+/** @param {string[]} tarballs @param {string} name */
+function tarball(tarballs, name) {
+  const [path = ''] = tarballs.filter((each) =>
+    basename(each).startsWith(`${name.replace('@', '').replace('/', '-')}-0`),
+  )
+  assert(path !== '', `${name} was packed`)
+  return path
 }
 
 /**

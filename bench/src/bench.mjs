@@ -25,6 +25,7 @@ import { WORKLOADS } from './workloads.mjs'
  * @property {Placement} placement
  * @property {string} workload
  * @property {string} title
+ * @property {string} reference
  * @property {string} peer
  * @property {'per second' | 'MB/s'} unit
  * @property {number} rate
@@ -40,12 +41,13 @@ import { WORKLOADS } from './workloads.mjs'
 
 const USAGE = `Usage: npm run bench -- [options]
 
-  --quick         short runs, about 80 s in all (110 s with --all)
+  --quick         short runs, some minutes in all
   --json FILE     writes all figures to FILE
   --rounds N      how often each peer runs (3 with --quick, otherwise 5)
   --only IDS      some lines only: W2, or W2,W4-borrow
   --all           strings and JSON objects, too
-  --peers NAMES   the reference first (raw,pairlink); also pairlink-sealed, raw-sealed, raw-tls, raw-unbatched
+  --peers NAMES   the reference first, instead of raw,pairlink and then ws,pairlink-ws; also pairlink-sealed,
+                  raw-sealed, raw-tls, raw-unbatched
   --cost          what encryption costs, against what it costs the reference (W2, W3, W4; on one core)
   --retention     what keeping frames for a resume and acknowledging them costs (W1, W2), against a build without it
   --pin WHERE     one: both processes on one core; free: where the scheduler puts them; both
@@ -54,6 +56,11 @@ const USAGE = `Usage: npm run bench -- [options]
 
 const QUICK = { rounds: 3, warmUpMs: 250, measureMs: 600 }
 const FULL = { rounds: 5, warmUpMs: 700, measureMs: 1500 }
+/** The reference first, for what a transport carries its bytes on. */
+const COMPARISONS = [
+  ['raw', 'pairlink'],
+  ['ws', 'pairlink-ws'],
+]
 /** In this order the ratio is made of their CPU times; the last one is only shown. */
 const COST_PEERS = ['raw', 'raw-sealed', 'pairlink', 'pairlink-sealed', 'raw-tls']
 const COST_WORKLOADS = ['W2', 'W3', 'W4']
@@ -99,7 +106,7 @@ if (flags.help) {
 /** @param {string} folder */
 async function compare(folder) {
   const settings = chosenSettings()
-  const peers = (flags.peers ?? 'raw,pairlink').split(',')
+  const comparisons = flags.peers === undefined ? COMPARISONS : [flags.peers.split(',')]
   const placements = chosenPlacements()
   const workloads = chosenWorkloads()
   const host = describeHost()
@@ -107,28 +114,31 @@ async function compare(folder) {
 
   /** @type {Result[]} */
   const results = []
-  /** @type {{ placement: Placement, workload: string, error: string }[]} */
+  /** @type {{ placement: Placement, reference: string, workload: string, error: string }[]} */
   const failures = []
   for (const placement of placements) {
-    console.log(`\n${PLACEMENT_TITLES[placement]}\n${tableHead(peers[0])}`)
-    for (const workload of workloads) {
-      try {
-        const runs = await runInterleaved({ peers, workload, placement, folder, ...settings })
-        for (const result of summarize(peers, runs, workload, placement)) {
-          results.push(result)
-          console.log(tableLine(result))
+    for (const peers of comparisons) {
+      const [reference] = peers
+      console.log(`\n${PLACEMENT_TITLES[placement]}\n${tableHead(reference)}`)
+      for (const workload of workloads) {
+        try {
+          const runs = await runInterleaved({ peers, workload, placement, folder, ...settings })
+          for (const result of summarize(peers, runs, workload, placement)) {
+            results.push(result)
+            console.log(tableLine(result))
+          }
+        } catch (error) {
+          const reason = error instanceof Error ? error.message : String(error)
+          failures.push({ placement, reference, workload: workload.id, error: reason })
+          console.log(`${workload.id.padEnd(9)} failed: ${reason.split('\n')[0]}`)
+          process.exitCode = 1
         }
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error)
-        failures.push({ placement, workload: workload.id, error: reason })
-        console.log(`${workload.id.padEnd(9)} failed: ${reason.split('\n')[0]}`)
-        process.exitCode = 1
       }
     }
   }
   console.log(`\n${LEGEND}`)
   if (flags.json !== undefined) {
-    const report = { date: new Date().toISOString(), host, settings, reference: peers[0], results, failures }
+    const report = { date: new Date().toISOString(), host, settings, results, failures }
     await writeFile(flags.json, `${JSON.stringify(report, undefined, 2)}\n`)
     console.log(`figures: ${flags.json}`)
   }
@@ -175,6 +185,7 @@ function summarize(peers, runs, workload, placement) {
       placement,
       workload: workload.id,
       title: workload.title,
+      reference: peers[0],
       peer,
       unit: messageMegabytes > 0 ? 'MB/s' : 'per second',
       rate: rates.peer,

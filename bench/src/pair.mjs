@@ -4,6 +4,7 @@
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import net from 'node:net'
 import path from 'node:path'
 
 /**
@@ -93,9 +94,9 @@ export async function runInTurns(all, turns) {
 async function measureInTurns(pairs, turns) {
   const measures = []
   for (const { options, asker, answerer } of pairs) {
-    const socketPath = path.join(options.folder, `${++runs}.sock`)
-    await answerer.request('open', { path: socketPath })
-    await asker.request('open', { path: socketPath })
+    const place = { path: path.join(options.folder, `${++runs}.sock`), port: await freePort() }
+    await answerer.request('open', place)
+    await asker.request('open', place)
     const { perMs } = await asker.request('warmUp', { forMs: options.warmUpMs })
     const operations = Math.max(1, Math.round((perMs * options.measureMs) / turns))
     measures.push({ measure: () => measurePair(asker, answerer, operations), results: /** @type {Run[]} */ ([]) })
@@ -106,6 +107,16 @@ async function measureInTurns(pairs, turns) {
   }
   await Promise.all(pairs.flatMap(({ asker, answerer }) => [asker.end(), answerer.end()]))
   return measures.map(({ results }) => results)
+}
+
+/** For those who meet at a port; the others take the path. */
+async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = /** @type {net.AddressInfo} */ (server.address())
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 /**

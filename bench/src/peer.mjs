@@ -21,13 +21,14 @@ let asker
 
 /** @type {Record<string, (request: any) => Promise<object> | object>} */
 const REQUESTS = {
-  /** @param {{ path: string }} request */
-  async open({ path }) {
+  /** @param {{ path: string, port: number }} request */
+  async open({ path, port }) {
     const { open } = /** @type {{ open: import('./workloads.mjs').Open }} */ (
       await import(pathToFileURL(peerFile).href)
     )
     asker = await open({
       path,
+      port,
       role: /** @type {import('./workloads.mjs').Role} */ (role),
       payloads: workload.payloads,
       borrow: workload.borrow ?? false,
@@ -38,20 +39,23 @@ const REQUESTS = {
   },
 
   /**
-   * Runs for a while, each time twice as much, and says how fast the last was.
+   * Runs until this process has worked for a while, each time twice as much, and says how fast the last was. On a busy host
+   * that takes longer: the code is to be compiled by then, or the peer that has more of it loses by that.
    * @param {{ forMs: number }} request
    */
   async warmUp({ forMs }) {
-    const endsAtMs = performance.now() + forMs
+    const endsAtMs = workedMs() + forMs
     let operations = Math.ceil(workload.warmUpOperationsMin / 10)
     let operationsTotal = 0
     let perMs = 0
-    while (performance.now() < endsAtMs || operationsTotal < workload.warmUpOperationsMin) {
+    while (workedMs() < endsAtMs || operationsTotal < workload.warmUpOperationsMin) {
+      const startedAtMs = workedMs()
       const { elapsedMs } = await workload.run(asker, operations)
       operationsTotal += operations
       perMs = operations / elapsedMs
-      const remainingMs = Math.max(endsAtMs - performance.now(), forMs / 10)
-      operations = Math.ceil(Math.min(operations * 2, remainingMs * perMs))
+      const now = workedMs()
+      const remainingMs = Math.max(endsAtMs - now, forMs / 10)
+      operations = Math.ceil(Math.min(operations * 2, (remainingMs * operations) / (now - startedAtMs)))
     }
     return { perMs }
   },
@@ -87,6 +91,12 @@ process.on('message', async (/** @type {{ request: string }} */ message) => {
 })
 process.on('uncaughtException', fail)
 process.on('disconnect', () => process.exit(1))
+
+/** User and system time of this process. */
+function workedMs() {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
 
 /** @returns {Usage} */
 function usage() {

@@ -22,7 +22,7 @@
  * @typedef {'bytes' | 'string' | 'json'} Payloads
  *
  * What a file of `peers/` exports: the answerer's resolves when an asker can be opened, the asker's when it can ask.
- * @typedef {(options: { path: string, role: Role, payloads: Payloads, borrow: boolean,
+ * @typedef {(options: { path: string, port: number, role: Role, payloads: Payloads, borrow: boolean,
  *   onError: (error: unknown) => void } & Answerer) => Promise<Asker>} Open
  *
  * @typedef {object} Measured

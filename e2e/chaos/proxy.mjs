@@ -11,6 +11,8 @@ export class Proxy {
   #link
   #waiter
   #sockets = new Set()
+  /** When the next link is to be dropped. */
+  #ahead
 
   /** @param {{ path: string } | { host: string, port: number }} to where whoever listens is found */
   constructor(to) {
@@ -25,7 +27,14 @@ export class Proxy {
         this.#link = link
         this.#waiter?.()
       })
+      if (this.#ahead !== undefined) link.dropAt(this.#ahead)
+      this.#ahead = undefined
     })
+  }
+
+  /** Drops the next link when so many bytes of that side have passed. */
+  dropNextAt({ side, bytes }) {
+    this.#ahead = { side, bytes }
   }
 
   async listen(at) {
@@ -111,6 +120,13 @@ class Link {
     }, forMs)
   }
 
+  /** Drops it when so many bytes of that side have passed. */
+  dropAt({ side, bytes }) {
+    const [fromDialer, fromListener] = this.#directions
+    const direction = side === 'dialer' ? fromDialer : fromListener
+    direction.after(bytes, () => this.drop())
+  }
+
   /** Of what comes from now on only so many bytes of each direction arrive, then both sides learn of the end. */
   loseLast(bytes, forMs) {
     for (const direction of this.#directions) direction.lose(bytes)
@@ -125,16 +141,22 @@ class Direction {
   #isFull = false
   /** Set once bytes are lost: how many still pass. Never more than that, as a stream without its middle would be no bad line. */
   #leftBytes = Infinity
+  /** How many bytes pass until something happens, and what. */
+  #aheadBytes = Infinity
+  #act
 
   constructor(from, to, spoke) {
     this.#from = from
     from.on('data', (chunk) => {
       spoke()
-      const passed = chunk.subarray(0, this.#leftBytes)
+      const passed = chunk.subarray(0, Math.min(this.#leftBytes, this.#aheadBytes))
       this.#leftBytes -= passed.length
-      if (passed.length === 0 || to.destroyed) return
-      this.#isFull = !to.write(passed)
-      this.#flow()
+      this.#aheadBytes -= passed.length
+      if (passed.length > 0 && !to.destroyed) {
+        this.#isFull = !to.write(passed)
+        this.#flow()
+      }
+      if (this.#aheadBytes === 0) this.#act()
     })
     for (const event of ['drain', 'close']) {
       to.on(event, () => {
@@ -158,6 +180,12 @@ class Direction {
 
   lose(leftBytes) {
     this.#leftBytes = Math.min(this.#leftBytes, leftBytes)
+  }
+
+  /** Once bytes have come and so many of them have passed; behind them, none passes. */
+  after(bytes, act) {
+    this.#aheadBytes = bytes
+    this.#act = act
   }
 
   #flow() {

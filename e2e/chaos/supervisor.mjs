@@ -26,6 +26,8 @@ const STALL_MS_MAX = 200
 /** How many bytes of each direction still pass when the last ones are to be lost. */
 const LAST_BYTES_MAX = 100_000
 const LAST_MS_MAX = 30
+/** How many bytes of one side pass of a link that is cut in its beginning: an opening or TLS handshake, ours, the first frames. */
+const FIRST_BYTES_MAX = 3000
 /** The next link takes as long as a side needs that does not know of the end, or a process that was killed or stopped. */
 const NEXT_LINK_MS = STOP_MS_MAX + 2000
 
@@ -33,12 +35,19 @@ const SIDES = ['a', 'b']
 
 /**
  * How a link is lost, and out of a hundred how often. Half-open, the one that is not told has to find out by silence.
- * @type {Record<string, { share: number, cut: (link: object, plan: Cut, run: Run) => void }>}
+ * @type {Record<string, { share: number, cut: (link: object, plan: Cut, run: Run, proxy: Proxy) => void }>}
  */
 const WAYS = {
-  dropped: { share: 26, cut: (link) => link.drop() },
+  dropped: { share: 18, cut: (link) => link.drop() },
   reset: { share: 12, cut: (link) => link.reset() },
-  'last bytes lost': { share: 26, cut: (link, { bytes, forMs }) => link.loseLast(bytes, forMs) },
+  'dropped, and the next one in its beginning': {
+    share: 12,
+    cut: (link, { from, firstBytes }, _, proxy) => {
+      proxy.dropNextAt({ side: from, bytes: firstBytes })
+      link.drop()
+    },
+  },
+  'last bytes lost': { share: 22, cut: (link, { bytes, forMs }) => link.loseLast(bytes, forMs) },
   'half-open for the listener': { share: 6, cut: (link) => link.halfOpen('dialer') },
   'half-open for the dialer': { share: 2, cut: (link) => link.halfOpen('listener') },
   'destroyed by one': { share: 18, cut: (_, { side }, run) => run.at(side).send({ command: 'cut', way: 'destroy' }) },
@@ -54,11 +63,11 @@ const WAYS = {
  *
  * @typedef {{ side: string, signal: 'SIGKILL' | 'SIGSTOP', atMs: number, forMs: number }} Hit
  * `cutAt`: after which part of the stall it is cut; beyond 1 the link goes on first.
- * @typedef {{ way: string, isEarly: boolean, afterMs: number, stallMs: number, cutAt: number, bytes: number, forMs: number, side: string }} Cut
+ * @typedef {{ way: string, isEarly: boolean, afterMs: number, stallMs: number, cutAt: number, bytes: number, firstBytes: number, from: 'dialer' | 'listener', forMs: number, side: string }} Cut
  *
  * @typedef {object} Setting
  * @property {number} seed
- * @property {'unix' | 'tcp' | 'tls'} address
+ * @property {'unix' | 'tcp' | 'tls' | 'ws'} address
  * @property {boolean} [sealed]
  * @property {number} [outstanding] calls of each side
  * @property {(line: string) => void} [print]
@@ -71,14 +80,15 @@ const WAYS = {
  */
 
 /**
- * Random rounds for so many minutes, with cuts where they are asked for.
- * @param {Setting & { minutes: number, cut?: boolean }} setting
+ * Random rounds for so many minutes, with cuts where they are asked for. With a `pace` of 2 everything that takes its time takes
+ * half of it, so that there are as many rounds in half of the minutes.
+ * @param {Setting & { minutes: number, cut?: boolean, pace?: number }} setting
  * @returns {Promise<Result>}
  */
-export function chaos({ minutes, cut = false, ...setting }) {
+export function chaos({ minutes, cut = false, pace = 1, ...setting }) {
   const random = seeded(setting.seed)
-  const options = { keepaliveMs: 500, silenceMs: 1500 }
-  return supervise({ ...setting, random, options, isProxied: cut, rounds: rounds(random, minutes, cut) })
+  const options = { keepaliveMs: 500 / pace, silenceMs: 1500 / pace }
+  return supervise({ ...setting, random, options, isProxied: cut, rounds: rounds(random, minutes, cut, pace) })
 }
 
 /**
@@ -121,6 +131,7 @@ async function supervise({
   const certificate = { certFile: join(logs, 'cert.pem'), keyFile: join(logs, 'key.pem') }
   if (kind === 'tls') await generateCertificate(certificate)
   const config = {
+    kind,
     address,
     proxied,
     outstanding,
@@ -189,7 +200,7 @@ async function carryOut(plans, proxy, run, counts) {
       link.stall(plan.stallMs)
       await after(plan.stallMs * plan.cutAt)
     }
-    WAYS[plan.way].cut(link, plan, run)
+    WAYS[plan.way].cut(link, plan, run, proxy)
     counts.set(plan.way, (counts.get(plan.way) ?? 0) + 1)
   }
 }
@@ -206,17 +217,17 @@ async function linkFor({ isEarly, afterMs }, proxy, run) {
 }
 
 /** @returns {Generator<Round>} */
-function* rounds(random, minutes, withCuts) {
+function* rounds(random, minutes, withCuts, pace) {
   const end = performance.now() + minutes * 60_000
   while (performance.now() < end) {
-    const loadMs = random() < 0.2 ? 0 : random() * LOAD_MS_MAX
+    const loadMs = random() < 0.2 ? 0 : (random() * LOAD_MS_MAX) / pace
     const cuts = withCuts ? Array.from({ length: 1 + Math.floor(random() * CUTS_MAX) }, () => cutOf(random)) : []
-    yield { loadMs, hits: withCuts && random() < 0.6 ? [] : hitsOf(random), cuts }
+    yield { loadMs, hits: withCuts && random() < 0.6 ? [] : hitsOf(random, pace), cuts }
   }
 }
 
 /** @returns {Hit[]} */
-function hitsOf(random) {
+function hitsOf(random, pace) {
   const hit = random()
   const victims = hit < 0.35 ? ['a'] : hit < 0.7 ? ['b'] : SIDES
   return victims.map((side) => {
@@ -224,7 +235,7 @@ function hitsOf(random) {
     const atMs = victims.length === 1 ? 0 : random() * SPREAD_MS_MAX
     const most = signal === 'SIGKILL' ? RESTART_MS_MAX : STOP_MS_MAX
     const forMs = signal === 'SIGKILL' && random() < 0.3 ? 0 : random() * most
-    return { side, signal, atMs, forMs }
+    return { side, signal, atMs: atMs / pace, forMs: forMs / pace }
   })
 }
 
@@ -248,6 +259,8 @@ function cutOf(random) {
     bytes: Math.floor(random() ** 4 * LAST_BYTES_MAX),
     forMs: random() * LAST_MS_MAX,
     side: random() < 0.5 ? 'a' : 'b',
+    firstBytes: Math.floor(random() ** 2 * FIRST_BYTES_MAX),
+    from: random() < 0.5 ? 'dialer' : 'listener',
   }
 }
 

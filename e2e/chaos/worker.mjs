@@ -17,11 +17,9 @@ import { setTimeout as after } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import { Connection, isPairlinkError, QueryError } from '@pairlink/core'
 import { aes256gcm } from '@pairlink/crypto'
-import { tcp, unix } from '@pairlink/transport-net'
-import { tls } from '@pairlink/transport-tls'
 import { Severable } from './severable.mjs'
 
-const { name, address, proxied, certificate, key, log, outstanding, options } = JSON.parse(process.argv[2])
+const { name, kind, address, proxied, certificate, key, log, outstanding, options } = JSON.parse(process.argv[2])
 const QUICK_MS = 1000
 /** Longer than all of what is done to the two can keep them apart. */
 const PATIENT_MS = 15_000
@@ -48,11 +46,20 @@ function contentOf() {
   return POOL.slice(start, start + length)
 }
 
-function placeAt(where) {
-  if (certificate !== undefined) return tls(where, certificate)
-  return 'path' in where ? unix(where.path) : tcp(where)
+/** Loaded where it is needed: processes are killed and started often. */
+const PLACES = {
+  unix: async () => {
+    const { unix } = await import('@pairlink/transport-net')
+    return ({ path }) => unix(path)
+  },
+  tcp: async () => (await import('@pairlink/transport-net')).tcp,
+  tls: async () => {
+    const { tls } = await import('@pairlink/transport-tls')
+    return (where) => tls(where, certificate)
+  },
+  ws: async () => (await import('@pairlink/transport-ws')).ws,
 }
-
+const placeAt = await PLACES[kind]()
 const own = placeAt(address)
 const transport = proxied === undefined ? own : new Severable(own, placeAt(proxied))
 const connection = new Connection({

@@ -258,7 +258,7 @@ export const openDirectory: Strike = async (world, struck) => {
 
 export const longPath: Strike = async (world) => {
   const path = join(dirname(world.path), 'x'.repeat(120))
-  const peer = world.peer('first', {}, { place: { path } })
+  const peer = world.peer('first', {}, { place: { ...world.place, path } })
   const { error } = await peer.run('connect')
   await peer.endsWell()
   return { seen: tells(error, path, /the path has \d+ bytes, and \d+ is the most/), survivors: [] }
@@ -268,7 +268,7 @@ export const longPath: Strike = async (world) => {
 export const wrongPorts: Strike = async (world) => {
   const told: unknown[] = []
   for (const port of [0, -1, 1.5, 65_536]) {
-    const peer = world.peer(`port ${port}`, {}, { place: { port } })
+    const peer = world.peer(`port ${port}`, {}, { place: { ...world.place, port } })
     const { error } = await peer.next('unfit')
     const { name, message } = error as { name: string; message: string }
     told.push([name, message.includes('port must be a whole number from 1 to 65535') && message.includes(String(port))])

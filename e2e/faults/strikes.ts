@@ -253,7 +253,7 @@ export const stranger =
       const listener = await world.listener()
       const raw = world.raw('dialer', mischief)
       const ended = await raw.next('link ended')
-      const refused = mischief === 'hang up' ? undefined : (await listener.next('refused'))['reason']
+      const refused = mischief.startsWith('hang up') ? undefined : (await listener.next('refused'))['reason']
       const { state, strangers } = await listener.result<{ state: string; strangers: number }>('stats')
       return { seen: { bytesBack: ended['bytes'], refused, state, strangers }, survivors: [listener] }
     }

@@ -5,12 +5,15 @@ import { unusedPort } from '../ports.js'
 import { folder, Peer, repository, type Report } from '../processes.js'
 import type { Told } from '../pair.js'
 
-export type TransportName = 'unix' | 'tcp'
+export type TransportName = 'unix' | 'tcp' | 'ws'
 /** What protects the link: the proof alone, `aes256gcm`, or TLS below it. */
 export type Shield = 'open' | 'sealed' | 'tls'
 /** Whom the fault strikes, or in whose place a stranger stands. */
 export type Role = 'listener' | 'dialer'
-export type Place = ({ readonly path: string } | { readonly port: number }) & { readonly shield?: Shield }
+export type Place = ({ readonly path: string } | { readonly port: number }) & {
+  readonly transport: TransportName
+  readonly shield: Shield
+}
 
 export const SECRET = 'super-secret'
 export const KEEPALIVE_MS = 200
@@ -26,6 +29,8 @@ const OPTIONS = {
   holdMs: HOLD_MS,
   reconnect: { delayMs: 200 },
 }
+/** What is told until two are a pair. */
+const ON_THE_WAY = ['state', 'listening', 'waiting', 'paired', 'apart']
 /** On a busy machine everything may take long. What must be quick is measured. */
 const PATIENCE_MS = 15_000
 
@@ -53,13 +58,53 @@ class MortalPeer extends Peer {
   }
 }
 
-/** A process of the file `peers/fault-pair.mjs`. */
+/** What a process that is to be one of a pair is told. */
+interface Plan {
+  readonly place: Place
+  readonly options: Record<string, unknown>
+  readonly secret: string
+}
+
+/**
+ * A process of the file `peers/fault-pair.mjs`. To start one costs more than most rows, so one that has ended well, with
+ * nothing left of its connection, takes part in another row.
+ */
 export class FaultPeer extends MortalPeer {
+  static readonly #spare: FaultPeer[] = []
+  /** Whether it has ended well, and may take part in another row. */
+  isSpare = false
   #id = 0
 
-  constructor(place: Place, label: string, options: Record<string, unknown>, secret: string) {
-    const plan = { place, secret, options: { ...OPTIONS, ...options }, certificate: certificate() }
-    super(join(repository, 'e2e/peers/fault-pair.mjs'), [JSON.stringify(plan)], label)
+  private constructor() {
+    super(join(repository, 'e2e/peers/fault-pair.mjs'), [], 'spare')
+  }
+
+  static with({ place, options, secret }: Plan, label: string): FaultPeer {
+    const peer = FaultPeer.#spare.pop() ?? new FaultPeer()
+    peer.isSpare = false
+    peer.begin(label)
+    const input = { place, secret, options: { ...OPTIONS, ...options }, certificate: certificate() }
+    peer.send({ command: 'begin', input })
+    return peer
+  }
+
+  static spare(peer: FaultPeer): void {
+    FaultPeer.#spare.push(peer)
+  }
+
+  /** @throws Error when one that is spare does not end by itself */
+  static async endAll(): Promise<void> {
+    await Promise.all(FaultPeer.#spare.splice(0).map((peer) => peer.endsAlone()))
+  }
+
+  /** @throws Error when something of its connection would keep the process alive */
+  override async endsWell(): Promise<void> {
+    await this.result('left')
+    this.isSpare = true
+  }
+
+  private endsAlone(): Promise<void> {
+    return super.endsWell()
   }
 
   /** Resolves to the report of the end of a command, with `result` or `error`, and `at`. */
@@ -111,7 +156,7 @@ export class World {
 
   static async of(transport: TransportName, shield: Shield): Promise<World> {
     const where = transport === 'unix' ? { path: join(folder(), 's') } : { port: await unusedPort() }
-    return new World(transport, shield, { ...where, shield })
+    return new World(transport, shield, { ...where, transport, shield })
   }
 
   /** The path of a place that has one. */
@@ -120,7 +165,7 @@ export class World {
   }
 
   peer(label: string, options: Record<string, unknown> = {}, at: { place?: Place; secret?: string } = {}): FaultPeer {
-    return this.with(new FaultPeer(at.place ?? this.place, label, options, at.secret ?? SECRET))
+    return this.with(FaultPeer.with({ place: at.place ?? this.place, options, secret: at.secret ?? SECRET }, label))
   }
 
   raw(side: Role, mischief: string): RawPeer {
@@ -145,6 +190,9 @@ export class World {
     const dialer = this.peer('dialer', options)
     await dialer.result('connect')
     await Promise.all([listener.next('paired'), dialer.next('paired')])
+    // On a busy machine the first handshake may have been too slow, and was made again: that is no part of what follows.
+    await dialer.result('call', { method: 'pid' })
+    for (const peer of [listener, dialer]) for (const event of ON_THE_WAY) peer.all(event)
     return { listener, dialer }
   }
 
@@ -174,8 +222,11 @@ export class World {
   }
 
   async end(): Promise<void> {
-    for (const peer of this.#peers) peer.kill()
-    await Promise.all(this.#peers.map((peer) => peer.ended))
+    const isSpare = (peer: Peer): peer is FaultPeer => peer instanceof FaultPeer && peer.isSpare
+    const ending = this.#peers.filter((peer) => !isSpare(peer))
+    for (const peer of ending) peer.kill()
+    await Promise.all(ending.map((peer) => peer.ended))
+    for (const peer of this.#peers.filter(isSpare)) FaultPeer.spare(peer)
   }
 }
 

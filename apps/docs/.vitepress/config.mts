@@ -9,6 +9,7 @@ const guide = [
 const depth = [
   { text: 'How two processes meet', link: '/meeting' },
   { text: 'Transports', link: '/transports' },
+  { text: 'Writing a transport', link: '/writing-a-transport' },
   { text: 'Conformance of transports', link: '/conformance' },
   { text: 'Encryption and keys', link: '/encryption' },
   { text: 'A cipher of your own', link: '/own-cipher' },

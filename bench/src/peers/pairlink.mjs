@@ -6,6 +6,8 @@ import { Connection } from '@pairlink/core'
 import { unix } from '@pairlink/transport-net'
 
 const BORROWED = { borrow: true }
+/** Long enough for an address that others can reach. */
+const SECRET = 'a secret of the benchmark'
 
 /** @type {import('../workloads.mjs').Open} */
 export const open = (options) => openPairlink(options)
@@ -16,7 +18,7 @@ export const open = (options) => openPairlink(options)
  * @returns {Promise<import('../workloads.mjs').Asker & { stats: () => import('@pairlink/core').ConnectionStats }>}
  */
 export async function openPairlink({ path, role, borrow, onQuery, onNotify, onError }, more) {
-  const connection = new Connection({ transport: unix(path), secret: 'bench', onQuery, onNotify, ...more })
+  const connection = new Connection({ transport: unix(path), secret: SECRET, onQuery, onNotify, ...more })
   connection.on('closed', ({ error }) => error && onError(error))
   await connection.connect(role === 'answerer' ? { until: 'started' } : {})
 

@@ -50,7 +50,7 @@ export class Handshake implements SealedHandshake {
     this.#provider = provider
     this.#hashing = hashing
     this.#side = side
-    this.#ephemeral = ephemeral.slice()
+    this.#ephemeral = new Uint8Array(ephemeral)
     this.#hasPsk = psk !== undefined
     this.#steps = STEPS[side]
     // A name of exactly 32 bytes, or fewer with zeros after them, stands for itself; a longer one is hashed.
@@ -101,7 +101,7 @@ export class Handshake implements SealedHandshake {
 
   #open(message: Uint8Array): Uint8Array | undefined {
     if (message.length < KEY_BYTES || message.length > MESSAGE_BYTES_MAX) return undefined
-    const publicKey = message.slice(0, KEY_BYTES)
+    const publicKey = new Uint8Array(message.subarray(0, KEY_BYTES))
     const sealed = message.subarray(KEY_BYTES)
     this.#mixEphemeral(publicKey)
     if (this.#side === 'dialer') {
@@ -166,7 +166,7 @@ export class Handshake implements SealedHandshake {
   }
 
   #decrypt(sealed: Uint8Array): Uint8Array | undefined {
-    const payload = this.#aead === undefined ? sealed.slice() : this.#aead.open(NONCE, this.#hash, sealed)
+    const payload = this.#aead === undefined ? new Uint8Array(sealed) : this.#aead.open(NONCE, this.#hash, sealed)
     this.#mixHash(sealed)
     return payload
   }

@@ -8,7 +8,7 @@ class NobleAead implements Aead {
   readonly #key: Uint8Array
 
   constructor(key: Uint8Array) {
-    this.#key = key.slice()
+    this.#key = new Uint8Array(key)
   }
 
   seal(nonce: Uint8Array, associated: Uint8Array, chunks: readonly Uint8Array[]): Uint8Array[] {
@@ -33,7 +33,7 @@ class NobleAgreement implements Agreement {
   readonly publicKey: Uint8Array
 
   constructor(privateKey: Uint8Array) {
-    this.#privateKey = privateKey.slice()
+    this.#privateKey = new Uint8Array(privateKey)
     this.publicKey = x25519.getPublicKey(this.#privateKey)
   }
 

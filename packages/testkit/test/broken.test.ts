@@ -5,7 +5,7 @@ import { BROKEN, type BrokenTransport } from './broken.js'
 import { MANIFEST, placeOf } from './memory-place.js'
 
 /** They look at the whole process, let it stand still, or mind when it does. */
-const ALONE = ['no-unhandled-rejection', 'slow-reader', 'end-while-flooded']
+const ALONE = ['no-unhandled-rejection', 'slow-reader', 'end-delivers-all', 'end-of-both-at-once', 'end-while-flooded']
 /** Long for the one that must fail, which has the process for itself; the others have no haste. */
 const FAILING_MS = 2000
 const CASE_MS = 15_000

@@ -573,7 +573,7 @@ export const BROKEN: readonly BrokenTransport[] = [
       ),
   },
   {
-    fault: 'takes back a chunk that it had given away, when the pipe closes',
+    fault: 'takes back a Buffer that it had given away, when the pipe closes',
     fails: 'received-chunks-are-owned',
     make: () =>
       changed(
@@ -584,7 +584,8 @@ export const BROKEN: readonly BrokenTransport[] = [
               start: (sink) => {
                 pipe.start(
                   tapped(sink, {
-                    bytes: (chunk, transient) => {
+                    bytes: ({ buffer, byteOffset, length }, transient) => {
+                      const chunk = Buffer.from(buffer, byteOffset, length)
                       given.push(chunk)
                       if (given.length > 8) given.shift()
                       sink.bytes(chunk, transient)
@@ -701,12 +702,23 @@ export const BROKEN: readonly BrokenTransport[] = [
     make: () =>
       onPipes((pipe) => {
         let timer: NodeJS.Timeout | undefined
+        let chunks = 0
+        // Where the whole process stood still, nothing came either: so it looks again, two turns later.
+        const late = (): void => {
+          const before = chunks
+          setImmediate(() =>
+            setImmediate(() => {
+              if (chunks === before) pipe.destroy()
+            }),
+          )
+        }
         return altered(pipe, {
           start: (sink) => {
             pipe.start(
               tapped(sink, {
                 bytes: (chunk, transient) => {
                   timer?.refresh()
+                  chunks++
                   sink.bytes(chunk, transient)
                 },
               }),
@@ -714,9 +726,7 @@ export const BROKEN: readonly BrokenTransport[] = [
           },
           end: () => {
             pipe.end()
-            timer ??= setTimeout(() => {
-              pipe.destroy()
-            }, 20)
+            timer ??= setTimeout(late, 20)
           },
         })
       }),

@@ -3,18 +3,35 @@ import type { IncomingMessage } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import { connect, type ConnectionOptions } from 'node:tls'
 import { PairlinkError } from '@pairlink/core'
-import { WebSocket } from 'ws'
+import { WebSocket, type ClientOptions } from 'ws'
 import { SUBPROTOCOL } from './messages.js'
 import { printable } from './text.js'
 import { LIMITS, type UpgradeSink } from './upgrade.js'
 
-/** Asks for a WebSocket at `url`, whatever the socket is connected to. */
-export function open(socket: Socket, url: URL, address: string, sink: UpgradeSink): void {
+/**
+ * A mask of zeros changes nothing, so neither side copies or computes. Masks are random to keep what stands between two hosts
+ * from taking a page's bytes for requests of its own. Only for processes of one host that meet each other directly.
+ */
+export const ZERO_MASK: Pick<ClientOptions, 'generateMask'> = {
+  generateMask: (mask) => {
+    mask.fill(0)
+  },
+}
+
+/** Asks for a WebSocket at `url`, whatever the socket is connected to. Masks are random unless `masks` says otherwise. */
+export function open(
+  socket: Socket,
+  url: URL,
+  address: string,
+  sink: UpgradeSink,
+  masks: Pick<ClientOptions, 'generateMask'> = {},
+): void {
   const request = new URL(url)
   // Whether it is encrypted is decided by the socket.
   request.protocol = 'ws:'
   const webSocket = new WebSocket(request, SUBPROTOCOL, {
     ...LIMITS,
+    ...masks,
     createConnection: () => socket,
   })
   const failed = (error: NodeJS.ErrnoException): void => {

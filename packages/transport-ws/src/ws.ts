@@ -5,7 +5,7 @@
 import type { Transport } from '@pairlink/core'
 import { checkOptions, tcpWith, type Layer } from '@pairlink/transport-net/layer'
 import { guestsOf } from './guests.js'
-import { open } from './opening.js'
+import { open, ZERO_MASK } from './opening.js'
 import type { GuestOptions } from './options.js'
 import { WsPipe } from './pipe.js'
 import { Upgrader } from './upgrade.js'
@@ -33,12 +33,13 @@ export function ws(options: WsOptions): Transport {
     'ws',
     { port, host, allowNetwork },
     0,
-    layerOf(() => ({ url, upgrader })),
+    layerOf(() => ({ url, upgrader, masks })),
   )
   const guests = guestsOf('ws', options, [host])
   const url = new URL(guests.path, place.address)
   const address = place.address + guests.path
   const upgrader = new Upgrader(guests, address)
+  const masks = place.reach === 'host' ? ZERO_MASK : {}
   return {
     address,
     reach: place.reach,
@@ -48,7 +49,13 @@ export function ws(options: WsOptions): Transport {
   }
 }
 
-function layerOf(parts: () => { readonly url: URL; readonly upgrader: Upgrader }): Layer {
+interface LayerParts {
+  readonly url: URL
+  readonly upgrader: Upgrader
+  readonly masks: typeof ZERO_MASK
+}
+
+function layerOf(parts: () => LayerParts): Layer {
   return {
     encrypted: false,
     check: () => undefined,
@@ -62,12 +69,12 @@ function layerOf(parts: () => { readonly url: URL; readonly upgrader: Upgrader }
       }),
     dialling: () => ({
       pipe: (socket) => {
-        const { url } = parts()
+        const { url, masks } = parts()
         return new WsPipe({
           socket,
           address: url.href,
           begin: (sink) => {
-            open(socket, url, url.href, sink)
+            open(socket, url, url.href, sink, masks)
           },
         })
       },

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { createHash, randomBytes } from 'node:crypto'
-import { Connection, type ConnectionEvents } from '@pairlink/core'
+import { Connection, type ConnectionEvents, type Transport } from '@pairlink/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { ws, webSocket } from '../src/index.js'
 import {
@@ -284,41 +284,88 @@ describe('before any proof, memory stays bounded', () => {
   })
 })
 
+type Answer = (socket: Socket, request: string) => void
+
+/** The port of a server that is made by hand, closed after the test. */
+async function answeringPort(answer: Answer): Promise<number> {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    onTestFinished(() => void socket.destroy())
+    let request = ''
+    const read = (chunk: Buffer): void => {
+      request += chunk.toString('latin1')
+      if (!request.includes('\r\n\r\n')) return
+      socket.off('data', read)
+      answer(socket, request)
+    }
+    socket.on('data', read)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  return portOf(server)
+}
+
+const OURS = 'Sec-WebSocket-Protocol: pairlink.1'
+
+function switching(request: string, ...more: string[]): string {
+  const [, key = ''] = /sec-websocket-key: (.*)\r\n/i.exec(request) ?? []
+  const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+  const lines = [
+    'HTTP/1.1 101 Switching Protocols',
+    'Upgrade: websocket',
+    'Connection: Upgrade',
+    `Sec-WebSocket-Accept: ${accept}`,
+    ...more,
+  ]
+  return `${lines.join('\r\n')}\r\n\r\n`
+}
+
+describe('the masks of who dials', () => {
+  /** Those of a message and of the empty one behind it, as hexadecimal digits. */
+  async function masksOf(dialAt: (port: number) => Transport): Promise<string[]> {
+    const message = piece(30)
+    let answered: (one: Socket) => void = () => undefined
+    const socket = new Promise<Socket>((resolve) => (answered = resolve))
+    const port = await answeringPort((one, request) => {
+      one.write(switching(request, OURS))
+      answered(one)
+    })
+    const { pipe } = await dialEnd(dialAt(port))
+    pipe.write([message])
+    pipe.end()
+    const headBytes = 6
+    let read = Buffer.alloc(0)
+    for await (const chunk of (await socket).iterator({ destroyOnReturn: false })) {
+      read = Buffer.concat([read, chunk as Buffer])
+      if (read.length >= 2 * headBytes + message.length) break
+    }
+    const behind = read.subarray(headBytes + message.length)
+    expect([...read.subarray(0, 2), ...behind.subarray(0, 2)]).toEqual([0x82, 0x80 | message.length, 0x82, 0x80])
+    const mask = read.subarray(2, headBytes)
+    const payload = read.subarray(headBytes, headBytes + message.length)
+    expect(payload.map((byte, at) => byte ^ (mask[at % 4] ?? NaN))).toEqual(message)
+    return [mask, behind.subarray(2)].map((each) => each.toString('hex'))
+  }
+
+  test('are zeros at a port of this host, where nothing stands between', async () => {
+    expect(await masksOf((port) => ws({ port }))).toEqual(['00000000', '00000000'])
+  })
+
+  test.each<[string, (port: number) => Transport]>([
+    ['towards a URL', (port) => webSocket(`ws://127.0.0.1:${port}/pairlink`)],
+    ['at a port that other hosts can reach', (port) => ws({ port, host: '0.0.0.0', allowNetwork: true })],
+  ])('are random %s', async (_name, dialAt) => {
+    const [first, second] = await masksOf(dialAt)
+    expect(first).not.toBe('00000000')
+    expect(second).not.toBe(first)
+  })
+})
+
 describe('a server that answers otherwise', () => {
-  /** A server by hand, closed after the test, and our end of a dial to it. */
-  async function dialledAt(answer: (socket: Socket, request: string) => void): Promise<End> {
-    const server = createServer((socket) => {
-      socket.on('error', () => undefined)
-      onTestFinished(() => void socket.destroy())
-      let request = ''
-      const read = (chunk: Buffer): void => {
-        request += chunk.toString('latin1')
-        if (!request.includes('\r\n\r\n')) return
-        socket.off('data', read)
-        answer(socket, request)
-      }
-      socket.on('data', read)
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    onTestFinished(() => void server.close())
-    return dialEnd(webSocket(`ws://127.0.0.1:${portOf(server)}/pairlink`))
-  }
+  const dialledAt = async (answer: Answer): Promise<End> =>
+    dialEnd(webSocket(`ws://127.0.0.1:${await answeringPort(answer)}/pairlink`))
 
-  const switching = (request: string, ...more: string[]): string => {
-    const [, key = ''] = /sec-websocket-key: (.*)\r\n/i.exec(request) ?? []
-    const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-    const lines = [
-      'HTTP/1.1 101 Switching Protocols',
-      'Upgrade: websocket',
-      'Connection: Upgrade',
-      `Sec-WebSocket-Accept: ${accept}`,
-      ...more,
-    ]
-    return `${lines.join('\r\n')}\r\n\r\n`
-  }
-  const OURS = 'Sec-WebSocket-Protocol: pairlink.1'
-
-  test.each<[string, (socket: Socket, request: string) => void, string]>([
+  test.each<[string, Answer, string]>([
     ['with a page', (socket) => void socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'), '200 OK'],
     [
       'with a page without end',

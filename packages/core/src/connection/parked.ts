@@ -58,7 +58,7 @@ export class ParkedCalls<Target> {
     // The caller may change its bytes after the call, so they are copied here as they would be by the session.
     const isCopied = encoded.ownership === 'copy' && !plan.borrow
     const kept: Encoded = isCopied
-      ? { ...encoded, bytes: Uint8Array.prototype.slice.call(encoded.bytes), ownership: 'own' }
+      ? { ...encoded, bytes: new Uint8Array(encoded.bytes), ownership: 'own' }
       : { ...encoded }
     return new Promise((resolve, reject) => {
       const expiresAt = this.#clock.now() + plan.timeoutMs

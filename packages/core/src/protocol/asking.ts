@@ -4,6 +4,7 @@
  *
  * Per call there are array elements by slot and no object: that is what makes a call cheap.
  */
+import { copied } from './bytes.js'
 import { MisuseError, ProtocolError } from './errors.js'
 import type { Delivery, SessionEvent, TakenEvent, TimeoutEvent } from './events.js'
 import type { AnnouncedLimits } from './hello.js'
@@ -268,7 +269,7 @@ export class Asking {
       this.#lent.splice(this.#lent.indexOf(slot), 1)
       // A fragmented notification that was begun is always finished, from a copy of what its caller takes back.
       if (slot === this.#notifyingSlot && this.#notifying?.bytes !== undefined) {
-        this.#notifying.bytes = this.#notifying.bytes.slice()
+        this.#notifying.bytes = copied(this.#notifying.bytes)
         this.#notifyingSlot = -1
       }
       this.#state[slot] = STATE.RETIRED
@@ -590,7 +591,7 @@ export function costOf(method: Uint8Array, bytes: Uint8Array): number {
 
 function hold(slot: number, method: Uint8Array, content: number, bytes: Uint8Array, ownership: Ownership): Held {
   const owned = ownership === 'copy'
-  return { slot, method, content, bytes: owned ? bytes.slice() : bytes, ownership: owned ? 'own' : ownership }
+  return { slot, method, content, bytes: owned ? copied(bytes) : bytes, ownership: owned ? 'own' : ownership }
 }
 
 function remainingField(remainingMs: number): number {

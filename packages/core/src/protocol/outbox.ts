@@ -5,6 +5,7 @@
  *
  * It knows frame headers and sequence numbers, and nothing of calls.
  */
+import { copied } from './bytes.js'
 import { FLAG, HEADER_BYTES, KIND, readU32, writeHeader } from './wire.js'
 
 export const SLAB_BYTES = 65_536
@@ -205,7 +206,7 @@ export class Outbox {
   /** The caller of `borrower` takes its bytes back: what is still needed of them is copied. */
   unborrow(borrower: number): void {
     for (const reference of this.#references) {
-      if (reference.borrower === borrower) reference.bytes = reference.bytes.slice()
+      if (reference.borrower === borrower) reference.bytes = copied(reference.bytes)
     }
   }
 

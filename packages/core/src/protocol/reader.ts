@@ -2,6 +2,7 @@
  * Bytes in, frames out (PROTOCOL.md, section 3): an incremental pull parser. A header is checked against the limit
  * before anything of its payload is kept. It knows the shape of a frame and nothing of what frames mean.
  */
+import { plain } from './bytes.js'
 import { ProtocolError } from './errors.js'
 import type { RecordReader } from './records.js'
 import { CONTENT, FLAG, HEADER_BYTES, KIND, readU32 } from './wire.js'
@@ -68,9 +69,7 @@ export class FrameReader {
 
   /** Hands over the next chunk. The one before must have been read to its end: `next()` has returned false. */
   feed(chunk: Uint8Array, transient: boolean): void {
-    // Plain Uint8Array views only, so that what is cut out of a Buffer is not a Buffer and the shapes stay the same.
-    this.#chunk =
-      chunk.constructor === Uint8Array ? chunk : new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+    this.#chunk = plain(chunk)
     this.#at = 0
     this.#transient = transient
   }

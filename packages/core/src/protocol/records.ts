@@ -2,6 +2,7 @@
  * Records (PROTOCOL.md, section 11.1): a length and a ciphertext, one after another, that carry the stream of frames. Cuts
  * bytes into records and streams into what is to be sealed; it knows no cipher and no frames.
  */
+import { plain } from './bytes.js'
 import type { Sealer } from './encryption.js'
 import { CipherError, ProtocolError } from './errors.js'
 import type { FrameReader } from './reader.js'
@@ -34,7 +35,7 @@ export class RecordReader {
 
   /** Hands over the next chunk. The one before must have been read to its end: `next()` has returned undefined. */
   feed(chunk: Uint8Array, transient: boolean): void {
-    this.#chunk = chunk
+    this.#chunk = plain(chunk)
     this.#at = 0
     this.#transient = transient
   }

@@ -211,6 +211,62 @@ describe('the bytes of the caller', () => {
     await world.end()
   })
 
+  const kinds: [string, (bytes: Uint8Array) => Uint8Array][] = [
+    ['a Uint8Array', (bytes) => bytes.slice()],
+    ['a Buffer, whose slice does not copy', (bytes) => Buffer.from(bytes)],
+    ['a part of a Buffer', (bytes) => Buffer.concat([bytes, bytes]).subarray(0, bytes.length)],
+    ['bytes of a class with a slice of its own', (bytes) => Object.assign(bytes.slice(), { slice: () => bytes })],
+  ]
+
+  test.each(kinds)('may be changed while the call waits for room: %s', async (_, make) => {
+    const world = new World()
+    const heard: unknown[] = []
+    const limits = { sendBytesMax: 100_000 }
+    const [, b] = await world.pair({ ...echo, limits, onNotify: (message: unknown) => void heard.push(message) })
+    world.pipe[1].stalled = true
+    const results: Promise<unknown>[] = []
+    const sizes = [60_000, 60_000, 60_000, 500_000, 10, 500]
+    for (const [at, size] of sizes.entries()) {
+      const bytes = make(new Uint8Array(size).fill(at + 1))
+      results.push(b.query(bytes), b.notify(bytes))
+      bytes.fill(0)
+      await world.clock.settle()
+    }
+    expect(b.stats().session?.callsWaiting).toBeGreaterThan(0)
+    world.pipe[1].release()
+    const answers = await world.finish(Promise.all(results))
+    const sums = (values: unknown[]): number[][] => values.map((value) => [...new Set(value as Uint8Array)])
+    expect(sums(answers.filter((answer) => answer !== undefined))).toEqual(sizes.map((_size, at) => [at + 1]))
+    expect(sums(heard)).toEqual(sizes.map((_size, at) => [at + 1]))
+    await world.end()
+  })
+
+  test.each(kinds)('that were lent and taken back are sent again as they were: %s', async (_, make) => {
+    const world = new World()
+    const heard: unknown[] = []
+    const [, b] = await world.pair({ ...echo, onNotify: (message: unknown) => void heard.push(message) })
+    const [pipe] = world.pipe
+    world.pipe[1].stalled = true
+    const stop = new AbortController()
+    const taken = [5000, 50_000].map(async (size) => {
+      const bytes = make(new Uint8Array(size).fill(7))
+      const { code } = await failure(b.notify(bytes, { borrow: true, signal: stop.signal }))
+      bytes.fill(0)
+      return code
+    })
+    await world.clock.settle()
+    stop.abort()
+    pipe.destroy()
+    expect(await world.finish(Promise.all(taken))).toEqual(['CANCELLED', 'CANCELLED'])
+    await world.clock.advance(1000)
+    expect(b.state).toBe('paired')
+    expect(heard.map((bytes) => [(bytes as Uint8Array).length, ...new Set(bytes as Uint8Array)])).toEqual([
+      [5000, 7],
+      [50_000, 7],
+    ])
+    await world.end()
+  })
+
   test('are free again once a borrowing call has settled', async () => {
     const world = new World()
     const [a] = await world.pair(echo)

@@ -20,7 +20,7 @@ export interface Place {
   removeAddress?(): Promise<void> | void
   /** Starts another process, which runs `runPeer` with a transport of this place. For `processes`. */
   spawn?(role: PeerRole): Promise<PeerProcess> | PeerProcess
-  /** How many handles this transport has open. By default the runtime is asked for its sockets and the like. */
+  /** How many handles this transport has open. By default the runtime is asked for its sockets and the like, but not timers. */
   handles?(): number
   /** Removes what the place itself has made, such as a directory. */
   dispose?(): Promise<void> | void

@@ -34,7 +34,7 @@ export async function runPeer(transport: Transport, role: PeerRole): Promise<voi
 function echo(pipe: Pipe): void {
   pipe.start({
     bytes(chunk, transient) {
-      pipe.write([transient ? chunk.slice() : chunk])
+      pipe.write([transient ? new Uint8Array(chunk) : chunk])
     },
     drained() {},
     ended() {

@@ -121,14 +121,15 @@ export const PIPE_CASES: readonly Case[] = [
         near.onTold = (told) => {
           if (told === 'drained') for (const chunk of written.splice(0)) chunk.fill(0x55)
         }
+        const writeAndKeep = (): boolean => {
+          const chunk = streamBytes(near.writtenBytes, 40_000)
+          near.writtenBytes += chunk.length
+          written.push(chunk)
+          return near.pipe.write([chunk])
+        }
         for (let round = 0; round < 4; round++) {
           const { drains } = near
-          for (let isRoom = true; isRoom; ) {
-            const chunk = streamBytes(near.writtenBytes, 40_000)
-            near.writtenBytes += chunk.length
-            written.push(chunk)
-            isRoom = near.pipe.write([chunk])
-          }
+          fill(near, writeAndKeep)
           await stage.until(() => near.drains > drains || far.readBytes === near.writtenBytes, 'drained')
         }
         await stage.arrival(near, far)
@@ -160,7 +161,8 @@ export const PIPE_CASES: readonly Case[] = [
       const kept: { readonly chunk: Uint8Array; readonly copy: Uint8Array }[] = []
       const keep = (end: End): void => {
         end.onBytes = (chunk, isTransient) => {
-          if (!isTransient) kept.push({ chunk, copy: chunk.slice() })
+          // Not `slice`: that of a Buffer does not copy.
+          if (!isTransient) kept.push({ chunk, copy: new Uint8Array(chunk) })
         }
       }
       await stage.bothWays(async (near, far) => {
@@ -273,9 +275,9 @@ export const PIPE_CASES: readonly Case[] = [
 ]
 
 /** Writes until it is *enough*, in one turn, so that nothing can be read meanwhile. */
-function fill(end: End): void {
+function fill(end: End, write = (): boolean => end.writePiece()): void {
   const before = end.writtenBytes
-  while (end.writePiece()) {
+  while (write()) {
     const taken = end.writtenBytes - before
     must(taken <= LARGE_BYTES, `${taken} bytes were taken, and *enough* was not said`)
   }

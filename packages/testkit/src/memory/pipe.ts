@@ -57,7 +57,7 @@ export class MemoryPipe implements Pipe {
     if (other.#isClosed && !this.#isDead) this.break(new Error('the other end has gone'))
     for (const chunk of chunks) {
       // An empty chunk is nothing.
-      if (chunk.length > 0 && !this.#isDead) other.#push(chunk.slice())
+      if (chunk.length > 0 && !this.#isDead) other.#push(new Uint8Array(chunk))
     }
     if (other.#incomingBytes < this.#options.capacityBytes) return true
     this.#isFull = true

@@ -14,8 +14,10 @@ const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 export function contentOf(number: number, content: Content, sizeBytes: number, salt: number): unknown {
   switch (content) {
     case 'bytes': {
-      const bytes = new Uint8Array(Math.max(NUMBER_BYTES, sizeBytes))
-      new DataView(bytes.buffer).setUint32(0, number)
+      const lengthBytes = Math.max(NUMBER_BYTES, sizeBytes)
+      // Most bytes of Node.js are a Buffer, whose `slice` does not copy.
+      const bytes = number % 2 === 0 ? new Uint8Array(lengthBytes) : Buffer.alloc(lengthBytes)
+      new DataView(bytes.buffer, bytes.byteOffset).setUint32(0, number)
       bytes.set(patternOf(number * 7 + salt, bytes.length), NUMBER_BYTES)
       return bytes
     }
