@@ -113,7 +113,9 @@ class SimSession {
         expiresAt: (number) => {
           const call = this.#ledger.calls[number]
           if (call === undefined || call.plan.kind === 'notify') return undefined
-          return call.outcome === undefined && call.cancelledAt === undefined ? call.expiresAt : 0
+          // Also with the handler that asks: its promise may have to wait until a pipe lets go of bytes that were lent.
+          const isCancelled = call.cancelledAt !== undefined || call.within?.abortedWith !== undefined
+          return call.outcome === undefined && !isCancelled ? call.expiresAt : 0
         },
       })
     }
