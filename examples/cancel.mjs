@@ -8,6 +8,10 @@ let started
 const hasStarted = new Promise((resolve) => {
   started = resolve
 })
+let finished
+const otherIsDone = new Promise((resolve) => {
+  finished = resolve
+})
 let stopped
 const hasStopped = new Promise((resolve) => {
   stopped = resolve
@@ -27,6 +31,7 @@ const connection = new Connection({
       }
     },
     hasStarted: () => hasStarted,
+    done: () => finished(),
   },
 })
 
@@ -44,5 +49,6 @@ await assert.rejects(connection.call('slow', undefined, { timeoutMs: 20 }), (err
 )
 
 await hasStopped
+await Promise.all([connection.call('done'), otherIsDone])
 await connection.close()
 console.log('done')

@@ -3,6 +3,11 @@ import assert from 'node:assert/strict'
 import { Connection, isPairlinkError, QueryError } from '@pairlink/core'
 import { local } from '@pairlink/transport-net'
 
+let finished
+const otherIsDone = new Promise((resolve) => {
+  finished = resolve
+})
+
 const connection = new Connection({
   transport: local(process.argv[2] ?? 'named-calls'),
   secret: 'super-secret',
@@ -15,6 +20,7 @@ const connection = new Connection({
     withdraw: ({ amount }) => {
       throw new QueryError('NO_FUNDS', 'There is not enough in the account', { missing: amount - 10 })
     },
+    done: () => finished(),
   },
 })
 
@@ -32,5 +38,7 @@ try {
   assert.deepEqual(error.data, { missing: 15 })
 }
 
+// Whoever closes asks and is asked nothing more, so each waits for the other.
+await Promise.all([connection.call('done'), otherIsDone])
 await connection.close()
 console.log('done')

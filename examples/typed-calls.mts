@@ -17,7 +17,9 @@ const connection = new Connection<Api>({
 })
 
 await connection.connect()
-const sum = await connection.call('add', { a: 1, b: 2 }) // number
-const version = await connection.call('version') // string
+const [sum, version] = await Promise.all([
+  connection.call('add', { a: 1, b: 2 }), // number
+  connection.call('version'), // string
+])
 await connection.close()
 console.log(sum.toFixed(0), version.toUpperCase())
