@@ -2,13 +2,16 @@
 import { readFileSync } from 'node:fs'
 import { expect, test, describe } from 'vitest'
 import type { Limits } from '@pairlink/core'
+import type { Side } from '../src/sim/referee.js'
 import * as f from './referee.frames.js'
-import { Scene } from './referee.frames.js'
+import { Scene, type TestPipe } from './referee.frames.js'
 
 type Play = (scene: Scene) => void
-interface Case {
-  readonly kept: Play
-  readonly broken: Play
+interface Case<Begun> {
+  /** What is the same in both plays. */
+  readonly begin: (scene: Scene) => Begun
+  readonly kept: (begun: Begun, scene: Scene) => void
+  readonly broken: (begun: Begun, scene: Scene) => void
   readonly limits?: Partial<Limits>
 }
 
@@ -19,13 +22,31 @@ function rulesOf(play: Play, limits: Partial<Limits> = {}): string[] {
   return scene.rules
 }
 
-/** In the first play nothing is found, in the second the rule and nothing else. */
-function rule(name: string, what: string, { kept, broken, limits }: Case): void {
+/** Two plays that begin alike: in the first one nothing is found, in the second the rule and nothing else. */
+function ruleAfter<Begun>(name: string, what: string, { begin, kept, broken, limits }: Case<Begun>): void {
+  const found = (play: Case<Begun>['kept']): string[] =>
+    rulesOf((scene) => {
+      play(begin(scene), scene)
+    }, limits)
   test(`${name}: ${what}`, () => {
-    expect(rulesOf(kept, limits)).toEqual([])
-    expect(rulesOf(broken, limits)).toEqual([name])
+    expect(found(kept)).toEqual([])
+    expect(found(broken)).toEqual([name])
   })
 }
+
+/** The same for plays of which each is told from its beginning. */
+function rule(name: string, what: string, plays: Omit<Case<Scene>, 'begin'>): void {
+  ruleAfter(name, what, { begin: (scene) => scene, ...plays })
+}
+
+/** A link on which one side has said this. */
+const said =
+  (from: Side, ...frames: number[][]) =>
+  (s: Scene): TestPipe => {
+    const pipe = s.link()
+    pipe.say(from, ...frames)
+    return pipe
+  }
 
 const A = 0x10000
 const B = 0x10001
@@ -122,17 +143,14 @@ describe('states and the handshake', () => {
       s.pipe().hello('dialer', { claim: { attempt: 2, fresh: f.id16(1) } })
     },
   })
-  rule('wire-attempt', 'a delayed attempt does not replace the link', {
-    kept: (s) => {
+  ruleAfter('wire-attempt', 'a delayed attempt does not replace the link', {
+    begin: (s) => {
       const [old, next] = [s.proven(), s.proven({ attempt: 2, fresh: f.id16(1) })]
       next.say('listener', f.welcome(false, f.id16(1)))
-      old.end()
+      return old
     },
-    broken: (s) => {
-      const [old, next] = [s.proven(), s.proven({ attempt: 2, fresh: f.id16(1) })]
-      next.say('listener', f.welcome(false, f.id16(1)))
-      old.write('listener', f.welcome(false, f.id16(1)))
-    },
+    kept: (old) => old.end(),
+    broken: (old) => old.write('listener', f.welcome(false, f.id16(1))),
   })
   rule('wire-turned-away', 'whoever has proven the secret is let in or told why not, unless its attempt is late', {
     kept: (s) => {
@@ -177,49 +195,37 @@ describe('states and the handshake', () => {
 })
 
 describe('claim and WELCOME', () => {
-  const withTwo = (s: Scene): void => {
+  const withTwo = (s: Scene): Scene => {
     const pipe = s.link()
     pipe.say('listener', f.notify(1), f.notify(2))
     pipe.say('dialer', f.notify(3))
     pipe.end()
+    return s
   }
-  rule('wire-claim', 'the claim counts what was given whole', {
-    kept: (s) => {
-      withTwo(s)
-      s.proven(s.again(2))
-    },
-    broken: (s) => {
-      withTwo(s)
-      s.proven(s.again(1))
-    },
+  ruleAfter('wire-claim', 'the claim counts what was given whole', {
+    begin: withTwo,
+    kept: (s) => s.proven(s.again(2)),
+    broken: (s) => s.proven(s.again(1)),
   })
-  rule('wire-claim', 'a frame of which a byte is missing does not count', {
-    kept: (s) => {
+  ruleAfter('wire-claim', 'a frame of which a byte is missing does not count', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.write('listener', f.notify(1))
       pipe.arrive('listener', f.notify(1).length - 1)
       pipe.end()
-      s.proven(s.again(0))
+      return s
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.write('listener', f.notify(1))
-      pipe.arrive('listener', f.notify(1).length - 1)
-      pipe.end()
-      s.proven(s.again(1))
-    },
+    kept: (s) => s.proven(s.again(0)),
+    broken: (s) => s.proven(s.again(1)),
   })
-  rule('wire-claim', 'nothing is claimed but the session that is held', {
-    kept: (s) => {
+  ruleAfter('wire-claim', 'nothing is claimed but the session that is held', {
+    begin: (s) => {
       s.link().end()
       s.link({ attempt: 2, fresh: f.id16(2) }).end()
-      s.proven({ attempt: 3, session: f.id16(2), received: 0, peer: s.b.instance, fresh: f.id16(3) })
+      return s
     },
-    broken: (s) => {
-      s.link().end()
-      s.link({ attempt: 2, fresh: f.id16(2) }).end()
-      s.proven({ attempt: 3, session: f.id16(1), received: 0, peer: s.b.instance, fresh: f.id16(3) })
-    },
+    kept: (s) => s.proven({ attempt: 3, session: f.id16(2), received: 0, peer: s.b.instance, fresh: f.id16(3) }),
+    broken: (s) => s.proven({ attempt: 3, session: f.id16(1), received: 0, peer: s.b.instance, fresh: f.id16(3) }),
   })
   rule('wire-claim', 'a session ends with the link on which CLOSE was read', {
     kept: (s) => {
@@ -256,18 +262,13 @@ describe('claim and WELCOME', () => {
       s.proven({ ...s.again(3), attempt: 3 })
     },
   })
-  rule('wire-welcome-count', 'WELCOME counts what was given whole', {
-    kept: (s) => {
-      withTwo(s)
-      s.proven(s.again(2)).say('listener', f.welcome(true, f.id16(1), 1))
-    },
-    broken: (s) => {
-      withTwo(s)
-      s.proven(s.again(2)).say('listener', f.welcome(true, f.id16(1), 0))
-    },
+  ruleAfter('wire-welcome-count', 'WELCOME counts what was given whole', {
+    begin: withTwo,
+    kept: (s) => s.proven(s.again(2)).say('listener', f.welcome(true, f.id16(1), 1)),
+    broken: (s) => s.proven(s.again(2)).say('listener', f.welcome(true, f.id16(1), 0)),
   })
-  rule('wire-welcome-count', 'a link that another has replaced does not count', {
-    kept: (s) => {
+  ruleAfter('wire-welcome-count', 'a link that another has replaced does not count', {
+    begin: (s) => {
       const old = s.link()
       old.write('dialer', f.notify(1), f.notify(2))
       old.arrive('dialer', f.notify(1).length)
@@ -275,18 +276,12 @@ describe('claim and WELCOME', () => {
       next.say('listener', f.welcome(true, f.id16(1), 1), f.ack(1))
       old.arrive('dialer')
       next.end()
-      s.proven({ ...s.again(0), attempt: 3, fresh: f.id16(3) }).write('listener', f.welcome(true, f.id16(1), 1))
+      return s
     },
-    broken: (s) => {
-      const old = s.link()
-      old.write('dialer', f.notify(1), f.notify(2))
-      old.arrive('dialer', f.notify(1).length)
-      const next = s.proven(s.again(0))
-      next.say('listener', f.welcome(true, f.id16(1), 1), f.ack(1))
-      old.arrive('dialer')
-      next.end()
-      s.proven({ ...s.again(0), attempt: 3, fresh: f.id16(3) }).write('listener', f.welcome(true, f.id16(1), 2))
-    },
+    kept: (s) =>
+      s.proven({ ...s.again(0), attempt: 3, fresh: f.id16(3) }).write('listener', f.welcome(true, f.id16(1), 1)),
+    broken: (s) =>
+      s.proven({ ...s.again(0), attempt: 3, fresh: f.id16(3) }).write('listener', f.welcome(true, f.id16(1), 2)),
   })
   rule('wire-welcome-session', 'only a session that both have is resumed', {
     kept: (s) => {
@@ -298,17 +293,14 @@ describe('claim and WELCOME', () => {
       s.proven({ attempt: 2, fresh: f.id16(2) }).write('listener', f.welcome(true, f.id16(1)))
     },
   })
-  rule('wire-welcome-session', 'what is claimed while its link lives is resumed', {
-    kept: (s) => {
+  ruleAfter('wire-welcome-session', 'what is claimed while its link lives is resumed', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.watched.over('dialer')
-      s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)))
+      return s
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.watched.over('dialer')
-      s.proven(s.again(0)).write('listener', f.welcome(false, f.id16(2)))
-    },
+    kept: (s) => s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1))),
+    broken: (s) => s.proven(s.again(0)).write('listener', f.welcome(false, f.id16(2))),
   })
   rule('wire-welcome-session', 'a new session has the id that was offered', {
     kept: (s) => s.proven().write('listener', f.welcome(false, f.id16(1))),
@@ -400,21 +392,15 @@ describe('counts and replay', () => {
       resumed(s, f.ping(2), f.notify(2))
     },
   })
-  rule('wire-call-once', 'what was taken over is not written again', {
-    kept: (s) => {
+  ruleAfter('wire-call-once', 'what was taken over is not written again', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.say('listener', f.notify(1))
       pipe.end()
-      const next = s.proven(s.again(1))
-      next.say('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(2))
+      return s.proven(s.again(1))
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('listener', f.notify(1))
-      pipe.end()
-      const next = s.proven(s.again(1))
-      next.say('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1))
-    },
+    kept: (next) => next.say('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(2)),
+    broken: (next) => next.say('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1)),
   })
   rule('wire-call-once', 'no call goes out in a second session, whatever its content is', {
     kept: (s) => {
@@ -447,58 +433,43 @@ describe('counts and replay', () => {
       pipe.say('listener', f.ack(20))
     },
   })
-  rule('wire-ack-honest', 'nothing is acknowledged that was not given whole', {
-    kept: (s) => {
+  ruleAfter('wire-ack-honest', 'nothing is acknowledged that was not given whole', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.say('dialer', f.notify(1))
       pipe.write('dialer', f.notify(2))
-      pipe.say('listener', f.ack(1))
+      return pipe
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
-      pipe.write('dialer', f.notify(2))
-      pipe.say('listener', f.ack(2))
-    },
+    kept: (pipe) => pipe.say('listener', f.ack(1)),
+    broken: (pipe) => pipe.say('listener', f.ack(2)),
   })
-  rule('wire-ack-back', 'counts do not go back, and not below what a handshake has stated', {
-    kept: (s) => {
+  ruleAfter('wire-ack-back', 'counts do not go back, and not below what a handshake has stated', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.say('dialer', f.notify(1))
       pipe.end()
-      s.proven(s.again(0)).say('listener', f.welcome(true, f.id16(1), 1), f.ack(1), f.ack(1, 72))
+      return s
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
-      pipe.end()
-      s.proven(s.again(0)).say('listener', f.welcome(true, f.id16(1), 1), f.ack(0))
-    },
+    kept: (s) => s.proven(s.again(0)).say('listener', f.welcome(true, f.id16(1), 1), f.ack(1), f.ack(1, 72)),
+    broken: (s) => s.proven(s.again(0)).say('listener', f.welcome(true, f.id16(1), 1), f.ack(0)),
   })
-  rule('wire-consumed-honest', 'no more is consumed than was notified', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
-      pipe.say('listener', f.ack(1, 72))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
-      pipe.say('listener', f.ack(1, 73))
-    },
+  ruleAfter('wire-consumed-honest', 'no more is consumed than was notified', {
+    begin: said('dialer', f.notify(1)),
+    kept: (pipe) => pipe.say('listener', f.ack(1, 72)),
+    broken: (pipe) => pipe.say('listener', f.ack(1, 73)),
   })
-  rule('wire-ack-due', 'a frame is reported 20 ms after it came', {
-    kept: (s) => {
+  ruleAfter('wire-ack-due', 'a frame is reported 20 ms after it came', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.say('dialer', f.notify(1))
       s.pass(20)
+      return pipe
+    },
+    kept: (pipe, s) => {
       pipe.say('listener', f.ack(1))
       s.pass(100)
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
-      s.pass(20)
+    broken: (pipe, s) => {
       pipe.say('listener', f.ack(0))
       s.pass(31)
     },
@@ -557,35 +528,28 @@ describe('queries and answers', () => {
     kept: (s) => s.link().write('dialer', f.query(0x1000f, 1)),
     broken: (s) => s.link().write('dialer', f.query(0x10010, 1)),
   })
-  rule('wire-slot', 'a slot is taken until the asker has read the answer', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1))
+  ruleAfter('wire-slot', 'a slot is taken until the asker has read the answer', {
+    begin: said('dialer', f.query(A, 1)),
+    kept: (pipe) => {
       pipe.say('listener', f.ack(1), f.answer(A, 1))
       pipe.say('dialer', f.ack(1), f.query(0x20000, 2))
       pipe.say('listener', f.ack(2))
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1))
+    broken: (pipe) => {
       pipe.write('listener', f.ack(1), f.answer(A, 1))
       pipe.say('dialer', f.query(0x20000, 2))
       pipe.say('listener', f.ack(2))
     },
   })
-  rule('wire-slot', 'the generation is another each time', {
-    kept: (s) => {
+  ruleAfter('wire-slot', 'the generation is another each time', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.say('dialer', f.query(A, 1))
       pipe.say('listener', f.ack(1), f.answer(A, 1))
-      pipe.write('dialer', f.query(0x20000, 2))
+      return pipe
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1))
-      pipe.say('listener', f.ack(1), f.answer(A, 1))
-      pipe.write('dialer', f.query(A, 2))
-    },
+    kept: (pipe) => pipe.write('dialer', f.query(0x20000, 2)),
+    broken: (pipe) => pipe.write('dialer', f.query(A, 2)),
   })
   rule('wire-query-held', 'who runs no handler holds back at handlersMax', {
     kept: (s) => {
@@ -596,17 +560,10 @@ describe('queries and answers', () => {
     },
     broken: (s) => s.link().write('dialer', f.query(A, 1), f.query(B, 2), f.query(C, 3)),
   })
-  rule('wire-answer', 'a query has one answer', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1), f.query(B, 2))
-      pipe.say('listener', f.answer(B, 2), f.fail(A, 1))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1), f.query(B, 2))
-      pipe.say('listener', f.answer(B, 2), f.fail(B, 1))
-    },
+  ruleAfter('wire-answer', 'a query has one answer', {
+    begin: said('dialer', f.query(A, 1), f.query(B, 2)),
+    kept: (pipe) => pipe.say('listener', f.answer(B, 2), f.fail(A, 1)),
+    broken: (pipe) => pipe.say('listener', f.answer(B, 2), f.fail(B, 1)),
   })
   rule('wire-answer', 'a query is answered when all of it was read', {
     kept: (s) => {
@@ -638,17 +595,10 @@ describe('queries and answers', () => {
     kept: (s) => void s.link(),
     broken: (s) => s.link().write('listener', f.fail(A, 1)),
   })
-  rule('wire-answer-number', 'an answer is that of its query', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1), f.query(B, 2))
-      pipe.write('listener', f.answer(B, 2), f.answer(A, 1))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1), f.query(B, 2))
-      pipe.write('listener', f.answer(A, 2))
-    },
+  ruleAfter('wire-answer-number', 'an answer is that of its query', {
+    begin: said('dialer', f.query(A, 1), f.query(B, 2)),
+    kept: (pipe) => pipe.write('listener', f.answer(B, 2), f.answer(A, 1)),
+    broken: (pipe) => pipe.write('listener', f.answer(A, 2)),
   })
   rule('wire-fail-reason', 'cancelled is what a CANCEL has reached', {
     kept: (s) => {
@@ -663,31 +613,21 @@ describe('queries and answers', () => {
       pipe.write('listener', f.fail(A, 4))
     },
   })
-  rule('wire-fail-reason', 'expired is what had its time', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1, 40))
+  ruleAfter('wire-fail-reason', 'expired is what had its time', {
+    begin: said('dialer', f.query(A, 1, 40)),
+    kept: (pipe, s) => {
       s.pass(40)
       pipe.write('listener', f.ack(1), f.fail(A, 5))
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1, 40))
+    broken: (pipe, s) => {
       s.pass(30)
       pipe.write('listener', f.ack(1), f.fail(A, 5))
     },
   })
-  rule('wire-expired', 'what comes with no time left is answered as expired', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1, 0))
-      pipe.write('listener', f.fail(A, 5))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1, 0))
-      pipe.write('listener', f.answer(A, 1))
-    },
+  ruleAfter('wire-expired', 'what comes with no time left is answered as expired', {
+    begin: said('dialer', f.query(A, 1, 0)),
+    kept: (pipe) => pipe.write('listener', f.fail(A, 5)),
+    broken: (pipe) => pipe.write('listener', f.answer(A, 1)),
   })
   test('a query that comes with no time left has arrived, and cannot run', () => {
     const scene = new Scene()
@@ -696,8 +636,8 @@ describe('queries and answers', () => {
     expect([1, 2].map((call) => scene.referee.hasArrived(call))).toEqual([true, true])
     expect([1, 2].map((call) => scene.referee.mayHaveRun(call))).toEqual([false, true])
   })
-  rule('wire-remaining', 'the remaining time is true when it is written, and when it is written again', {
-    kept: (s) => {
+  ruleAfter('wire-remaining', 'the remaining time is true when it is written, and when it is written again', {
+    begin: (s) => {
       s.expiries.set(1, s.now + 500)
       const pipe = s.link()
       pipe.write('dialer', f.query(A, 1, 499))
@@ -706,38 +646,26 @@ describe('queries and answers', () => {
       s.proven(s.again(0)).say('listener', f.welcome(true, f.id16(1)), f.ack(0))
       const next = s.proven({ ...s.again(0), attempt: 3 })
       next.say('listener', f.welcome(true, f.id16(1)), f.ack(0))
-      next.say('dialer', f.ack(0), f.query(A, 1, 400))
+      return next
     },
-    broken: (s) => {
-      s.expiries.set(1, s.now + 500)
-      const pipe = s.link()
-      pipe.write('dialer', f.query(A, 1, 499))
-      pipe.end()
-      s.pass(100)
-      s.proven(s.again(0)).say('listener', f.welcome(true, f.id16(1)), f.ack(0))
-      const next = s.proven({ ...s.again(0), attempt: 3 })
-      next.say('listener', f.welcome(true, f.id16(1)), f.ack(0))
-      next.say('dialer', f.ack(0), f.query(A, 1, 499))
-    },
+    kept: (next) => next.say('dialer', f.ack(0), f.query(A, 1, 400)),
+    broken: (next) => next.say('dialer', f.ack(0), f.query(A, 1, 499)),
   })
-  rule('wire-remaining', 'no limit is said of what has none, and 0 of what nobody waits for', {
-    limits: { handlersMax: 4 },
-    kept: (s) => {
+  ruleAfter('wire-remaining', 'no limit is said of what has none, and 0 of what nobody waits for', {
+    begin: (s) => {
       s.expiries
         .set(1, Infinity)
         .set(2, s.now - 50)
         .set(3, s.now + 50)
+      return s
+    },
+    limits: { handlersMax: 4 },
+    kept: (s) => {
       s.link().write('dialer', f.query(A, 1), f.query(B, 2, 0), f.query(C, 3, 0))
       // The caller of the third is told in this moment.
       s.expiries.set(3, 0)
     },
-    broken: (s) => {
-      s.expiries
-        .set(1, Infinity)
-        .set(2, s.now - 50)
-        .set(3, s.now + 50)
-      s.link().write('dialer', f.query(A, 1, 0), f.query(B, 2, 1), f.query(C, 3, 0))
-    },
+    broken: (s) => s.link().write('dialer', f.query(A, 1, 0), f.query(B, 2, 1), f.query(C, 3, 0)),
   })
 })
 
@@ -783,15 +711,10 @@ describe('fragments', () => {
       'wire-fragments',
     ])
   })
-  rule('wire-stop', 'a FAIL takes the place of an answer that has begun', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1))
-      pipe.write('listener', f.answerBegin(A, 1, 30, 10), f.more(17, f.FURTHER, A, 10), f.fail(A, 1))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.query(A, 1))
+  ruleAfter('wire-stop', 'a FAIL takes the place of an answer that has begun', {
+    begin: said('dialer', f.query(A, 1)),
+    kept: (pipe) => pipe.write('listener', f.answerBegin(A, 1, 30, 10), f.more(17, f.FURTHER, A, 10), f.fail(A, 1)),
+    broken: (pipe) => {
       const begun = f.frame(18, { flags: f.FIRST, content: f.BYTES, id: A }, f.int(9, 8), [1, 0, 0, 0], [1])
       pipe.write('listener', f.answerBegin(A, 1, 30, 10), begun, f.more(17, f.LAST, A, 20))
     },
@@ -803,32 +726,26 @@ describe('fragments', () => {
 })
 
 describe('flow', () => {
-  rule('wire-credit', 'what is notified and not consumed is within the inbox', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1, 936))
+  ruleAfter('wire-credit', 'what is notified and not consumed is within the inbox', {
+    begin: said('dialer', f.notify(1, 936)),
+    kept: (pipe) => {
       pipe.say('listener', f.ack(1, 1000))
       pipe.say('dialer', f.notify(2, 936), f.notify(3, 936))
       pipe.say('listener', f.ack(3, 1000))
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1, 936))
+    broken: (pipe) => {
       pipe.write('listener', f.ack(1, 1000))
       pipe.say('dialer', f.notify(2, 936), f.notify(3, 936))
       pipe.say('listener', f.ack(3, 1000))
     },
   })
-  rule('wire-credit', 'one that is larger goes when everything before was consumed', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
+  ruleAfter('wire-credit', 'one that is larger goes when everything before was consumed', {
+    begin: said('dialer', f.notify(1)),
+    kept: (pipe) => {
       pipe.say('listener', f.ack(1, 72))
       pipe.write('dialer', f.notify(2, 3000))
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.notify(1))
+    broken: (pipe) => {
       pipe.say('listener', f.ack(1, 0))
       pipe.write('dialer', f.notify(2, 3000))
     },
@@ -836,58 +753,37 @@ describe('flow', () => {
 })
 
 describe('time', () => {
-  rule('wire-pong', 'a PONG repeats the latest PING', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.ping(1), f.ping(2))
-      pipe.say('listener', f.pong(2))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.ping(1), f.ping(2))
-      pipe.say('listener', f.pong(1))
-    },
+  ruleAfter('wire-pong', 'a PONG repeats the latest PING', {
+    begin: said('dialer', f.ping(1), f.ping(2)),
+    kept: (pipe) => pipe.say('listener', f.pong(2)),
+    broken: (pipe) => pipe.say('listener', f.pong(1)),
   })
-  rule('wire-pong', 'there is one for each PING at most', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.ping(1))
-      pipe.say('listener', f.pong(1))
-    },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.ping(1))
-      pipe.say('listener', f.pong(1), f.pong(1))
-    },
+  ruleAfter('wire-pong', 'there is one for each PING at most', {
+    begin: said('dialer', f.ping(1)),
+    kept: (pipe) => pipe.say('listener', f.pong(1)),
+    broken: (pipe) => pipe.say('listener', f.pong(1), f.pong(1)),
   })
-  rule('wire-pong-due', 'a PING is answered', {
-    kept: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.ping(1))
+  ruleAfter('wire-pong-due', 'a PING is answered', {
+    begin: said('dialer', f.ping(1)),
+    kept: (pipe, s) => {
       s.pass(10)
       pipe.say('listener', f.pong(1))
       s.pass(100)
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.say('dialer', f.ping(1))
-      s.pass(51)
-    },
+    broken: (_, s) => s.pass(51),
   })
-  rule('wire-ping-due', 'a PING goes out when nothing has come for keepaliveMs', {
-    kept: (s) => {
+  ruleAfter('wire-ping-due', 'a PING goes out when nothing has come for keepaliveMs', {
+    begin: (s) => {
       const pipe = s.link()
       s.pass(1000)
       pipe.write('dialer', f.ping(1))
+      return pipe
+    },
+    kept: (pipe, s) => {
       pipe.write('listener', f.ping(2))
       s.pass(1000)
     },
-    broken: (s) => {
-      const pipe = s.link()
-      s.pass(1000)
-      pipe.write('dialer', f.ping(1))
-      s.pass(51)
-    },
+    broken: (_, s) => s.pass(51),
   })
 })
 
@@ -900,19 +796,16 @@ describe('the end', () => {
     },
     broken: (s) => s.link().write('dialer', f.close(), f.notify(2)),
   })
-  rule('wire-after-close', 'on a later link what was asked before is written again, then CLOSE, and nothing new', {
-    kept: (s) => {
+  ruleAfter('wire-after-close', 'on a later link what was asked before is written again, then CLOSE, and nothing new', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.write('listener', f.notify(1), f.close())
       pipe.end()
-      s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1), f.close())
+      return s
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.write('listener', f.notify(1), f.close())
-      pipe.end()
-      s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1), f.notify(2))
-    },
+    kept: (s) => s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1), f.close()),
+    broken: (s) =>
+      s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1), f.notify(2)),
   })
   rule('wire-close-early', 'CLOSE comes behind all of what was asked', {
     kept: (s) => {
@@ -922,19 +815,15 @@ describe('the end', () => {
     },
     broken: (s) => s.link().write('dialer', f.queryBegin(A, 1, 20, 10), f.close()),
   })
-  rule('wire-close-early', 'and on a later link behind the replay', {
-    kept: (s) => {
+  ruleAfter('wire-close-early', 'and on a later link behind the replay', {
+    begin: (s) => {
       const pipe = s.link()
       pipe.write('listener', f.notify(1))
       pipe.end()
-      s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1), f.close())
+      return s
     },
-    broken: (s) => {
-      const pipe = s.link()
-      pipe.write('listener', f.notify(1))
-      pipe.end()
-      s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.close())
-    },
+    kept: (s) => s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.notify(1), f.close()),
+    broken: (s) => s.proven(s.again(0)).write('listener', f.welcome(true, f.id16(1)), f.ack(0), f.close()),
   })
   rule('wire-after-close', 'a link has one CLOSE of each side', {
     kept: (s) => {

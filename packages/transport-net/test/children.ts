@@ -13,14 +13,17 @@ import type { Order } from './child.js'
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 const programs = new Map<string, Promise<string>>()
 
-/** A source file as one program, so that a child runs what the tests run and nothing needs a build before. */
-export function programOf(entry: string): Promise<string> {
-  const program = programs.get(entry) ?? bundle(entry)
+/**
+ * A source file as one program, so that a child runs what the tests run and nothing needs a build before. `outside` has the
+ * paths of modules that cannot be bundled.
+ */
+export function programOf(entry: string, outside: Record<string, string> = {}): Promise<string> {
+  const program = programs.get(entry) ?? bundle(entry, outside)
   programs.set(entry, program)
   return program
 }
 
-async function bundle(entry: string): Promise<string> {
+async function bundle(entry: string, outside: Record<string, string>): Promise<string> {
   const outDir = mkdtempSync(join(tmpdir(), 'pl-child-'))
   bundled.push(outDir)
   await build({
@@ -37,13 +40,13 @@ async function bundle(entry: string): Promise<string> {
         '@pairlink/transport-net': source('../src/index.ts'),
       },
     },
-    ssr: { noExternal: true },
+    ssr: { noExternal: true, external: Object.keys(outside) },
     build: {
       ssr: entry,
       outDir,
       target: 'node20',
       minify: false,
-      rollupOptions: { output: { entryFileNames: 'child.mjs' } },
+      rollupOptions: { output: { entryFileNames: 'child.mjs', paths: outside } },
     },
   })
   return join(outDir, 'child.mjs')

@@ -1,5 +1,7 @@
-/** A fresh directory for each test, and small steps that many tests take. */
+/** A fresh place for each test, who meets there, and small steps that the tests of all transports take. */
+import { once } from 'node:events'
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -10,7 +12,7 @@ import {
   type PipeSink,
   type Transport,
 } from '@pairlink/core'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 
 export const never = new AbortController().signal
 
@@ -20,6 +22,19 @@ export function freshDirectory(): string {
     rmSync(directory, { recursive: true, force: true })
   })
   return directory
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(host = '127.0.0.1'): Promise<number> {
+  const server = createServer().listen(0, host)
+  await once(server, 'listening')
+  const port = portOf(server)
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+export function portOf(server: { address(): unknown }): number {
+  return (server.address() as AddressInfo).port
 }
 
 /** Listens, and closes the listener after the test. */
@@ -67,6 +82,57 @@ export async function dialled(transport: Transport): Promise<Pipe> {
 export function drop(pipe: Pipe): void {
   pipe.start(new Recorder())
   pipe.destroy()
+}
+
+/** One end of a pipe, with what it was told. */
+export interface End {
+  readonly pipe: Pipe
+  readonly recorder: Recorder
+}
+
+function started(pipe: Pipe): End {
+  const recorder = new Recorder()
+  pipe.start(recorder)
+  return { pipe, recorder }
+}
+
+/** Listens, and gives the first pipe that comes in. */
+export async function listeningOnce(
+  transport: Transport,
+): Promise<{ readonly listener: Listener; readonly accepted: Promise<End> }> {
+  let arrived: (end: End) => void = () => undefined
+  const accepted = new Promise<End>((resolve) => (arrived = resolve))
+  const listener = await listening(transport, (pipe) => {
+    onTestFinished(() => {
+      pipe.destroy()
+    })
+    arrived(started(pipe))
+  })
+  return { listener, accepted }
+}
+
+export async function dialEnd(transport: Transport): Promise<End> {
+  return started(pipeOf(await transport.dial(never)))
+}
+
+/** Both ends of one pipe, the dialer's first, as soon as there are two. */
+export async function bothEnds(listener: Transport, dialer = listener): Promise<[End, End]> {
+  const { accepted } = await listeningOnce(listener)
+  const near = await dialEnd(dialer)
+  return [near, await accepted]
+}
+
+/** What the pipe was closed with, as code and reason. */
+export async function endOf({ recorder }: End): Promise<string> {
+  await recorder.told('closed')
+  expect(recorder.calls.at(-1)).toBe('closed')
+  return describeError(recorder.error)
+}
+
+export function describeError(error: unknown): string {
+  if (error === undefined) return 'no error'
+  if (!isPairlinkError(error)) throw error
+  return error.reason === undefined ? error.code : `${error.code} ${error.reason}`
 }
 
 /** A sink that remembers what it was told, in order, and lets a test wait for it. */

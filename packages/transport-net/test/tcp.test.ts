@@ -1,13 +1,24 @@
 /** TCP as a meeting place: what can be said before anything is dialled, whose a port is, and how far it reaches. */
 import { once } from 'node:events'
 import { randomBytes } from 'node:crypto'
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
-import type { Pipe, Transport } from '@pairlink/core'
+import type { Transport } from '@pairlink/core'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { tcp, tcp4, tcp6, type TcpOptions } from '../src/index.js'
 import { child } from './children.js'
-import { dialled, drop, freshDirectory, listenerOf, listening, never, pipeOf, Recorder, rejection } from './place.js'
+import {
+  bothEnds,
+  drop,
+  freePort,
+  freshDirectory,
+  listenerOf,
+  listening,
+  never,
+  pipeOf,
+  portOf,
+  rejection,
+} from './place.js'
 
 /** A server without this package, closed after the test; its port. */
 async function rawServer(host: string, onSocket: (socket: Socket) => void = () => undefined): Promise<number> {
@@ -15,19 +26,6 @@ async function rawServer(host: string, onSocket: (socket: Socket) => void = () =
   await once(server, 'listening')
   onTestFinished(() => void server.close())
   return portOf(server)
-}
-
-function portOf(server: Server): number {
-  return (server.address() as AddressInfo).port
-}
-
-/** A port that was free a moment ago. */
-async function freePort(host = '127.0.0.1'): Promise<number> {
-  const server = createServer().listen(0, host)
-  await once(server, 'listening')
-  const port = portOf(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** A port that is bound and on which nobody listens: that of an outgoing connection. */
@@ -167,26 +165,17 @@ describe.each<[string, (port: number) => Transport]>([
   })
 
   test('a half-closed pipe delivers everything that was written before, in both directions', async () => {
-    const transport = make(await port())
-    const far = new Recorder()
-    let accepted: Pipe | undefined
-    await listening(transport, (pipe) => {
-      accepted = pipe
-      pipe.start(far)
-    })
-    const pipe = pipeOf(await transport.dial(never))
-    const near = new Recorder()
-    pipe.start(near)
+    const [near, far] = await bothEnds(make(await port()))
     const [there, back] = [randomBytes(5_000_000), randomBytes(3_000_000)]
-    pipe.write([there])
-    pipe.end()
-    await far.told('ended')
-    expect(Buffer.concat(far.chunks).equals(there)).toBe(true)
-    accepted?.write([back])
-    accepted?.end()
-    await Promise.all([near.told('closed'), far.told('closed')])
-    expect(Buffer.concat(near.chunks).equals(back)).toBe(true)
-    expect([near.error, far.error]).toEqual([undefined, undefined])
+    near.pipe.write([there])
+    near.pipe.end()
+    await far.recorder.told('ended')
+    expect(Buffer.concat(far.recorder.chunks).equals(there)).toBe(true)
+    far.pipe.write([back])
+    far.pipe.end()
+    await Promise.all([near.recorder.told('closed'), far.recorder.told('closed')])
+    expect(Buffer.concat(near.recorder.chunks).equals(back)).toBe(true)
+    expect([near.recorder.error, far.recorder.error]).toEqual([undefined, undefined])
   })
 })
 
@@ -246,29 +235,6 @@ describe('the socket', () => {
       await listening(tcp({ port }))
     },
   )
-
-  test('that was accepted lives on after close', async () => {
-    const transport = tcp({ port: await freePort() })
-    const far = new Recorder()
-    let accepted: Pipe | undefined
-    const listener = await listening(transport, (pipe) => {
-      accepted = pipe
-      pipe.start(far)
-    })
-    const pipe = await dialled(transport)
-    const near = new Recorder()
-    pipe.start(near)
-    pipe.write([Buffer.from('a')])
-    await far.told('bytes')
-    await listener.close()
-    accepted?.write([Buffer.from('still here')])
-    await near.told('bytes')
-    expect(near.text).toBe('still here')
-    pipe.destroy()
-    await far.told('ended')
-    accepted?.destroy()
-    await far.told('closed')
-  })
 })
 
 describe('a port that is bound and not listened on', () => {

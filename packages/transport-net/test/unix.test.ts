@@ -14,7 +14,6 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import type { Pipe } from '@pairlink/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { networkFileSystem } from '../src/address.js'
 import { local, unix } from '../src/index.js'
@@ -265,29 +264,6 @@ describe('listening', () => {
     writeFileSync(path, 'precious')
     await listener.close()
     expect(readFileSync(path, 'utf8')).toBe('precious')
-  })
-
-  test('accepted pipes live on after close', async () => {
-    const transport = unix(join(freshDirectory(), 's'))
-    let accepted: Pipe | undefined
-    const far = new Recorder()
-    const listener = await listening(transport, (pipe) => {
-      accepted = pipe
-      pipe.start(far)
-    })
-    const near = new Recorder()
-    const pipe = await dialled(transport)
-    pipe.start(near)
-    pipe.write([Buffer.from('a')])
-    await far.told('bytes')
-    await listener.close()
-    accepted?.write([Buffer.from('still here')])
-    await near.told('bytes')
-    expect(near.text).toBe('still here')
-    pipe.destroy()
-    await far.told('ended')
-    accepted?.destroy()
-    await far.told('closed')
   })
 })
 

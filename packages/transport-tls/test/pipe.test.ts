@@ -1,9 +1,10 @@
-/** A pipe between two that hold the same files: whatever transport-net's pipes do, through TLS. */
+/** A pipe between two that hold the same files: what the cases of the kit do not ask of it, through TLS. */
 import { createHash, randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Transport } from '@pairlink/core'
 import { generateCertificate } from '../src/index.js'
 import { freshNames, hasOpenssl, opensslCertificate, type Files } from './certificates.js'
+import { pipeCases } from '../../transport-net/test/pipe-cases.js'
 import { at, bothEnds, dialEnd, freshPlace, KINDS, listening, listeningOnce, Recorder, type End } from './place.js'
 
 const files = freshNames()
@@ -28,6 +29,8 @@ describe.each(KINDS)('at %s', (kind) => {
       for (const { recorder } of [near, far]) recorder.chunks.length = 0
       return [near, far]
     }
+
+    pipeCases(openEnds, 'ended')
 
     test('what is written before the handshake is done arrives, and drained says that it has left', async () => {
       const [near, far] = await ends()
@@ -63,61 +66,6 @@ describe.each(KINDS)('at %s', (kind) => {
       expect(sum(Buffer.concat(far.recorder.chunks))).toBe(sum(there))
       expect(sum(Buffer.concat(near.recorder.chunks))).toBe(sum(back))
       expect([near.recorder.error, far.recorder.error]).toEqual([undefined, undefined])
-    })
-
-    test('carries many chunks of any size in order', async () => {
-      const [near, far] = await openEnds()
-      const parts = [0, 1, 100, 16_384, 70_000, 1_000_000].map((size) => randomBytes(size))
-      for (const part of parts) near.pipe.write([part])
-      near.pipe.write(parts)
-      near.pipe.end()
-      await far.recorder.told('ended')
-      expect(sum(Buffer.concat(far.recorder.chunks))).toBe(sum(Buffer.concat([...parts, ...parts])))
-    })
-
-    test('says enough, and drained when what was written has left', async () => {
-      const [near] = await openEnds()
-      near.recorder.calls.length = 0
-      while (near.pipe.write([Buffer.alloc(262_144)]));
-      await near.recorder.told('drained')
-    })
-
-    test('half-closes: the other side goes on sending, and both are closed when it has ended too', async () => {
-      const [near, far] = await openEnds()
-      near.pipe.end()
-      await far.recorder.told('ended')
-      far.pipe.write([Buffer.from('afterwards')])
-      far.pipe.end()
-      await Promise.all([near.recorder.told('closed'), far.recorder.told('closed')])
-      expect(near.recorder.text).toBe('afterwards')
-      expect(near.recorder.calls.slice(-3)).toEqual(['bytes', 'ended', 'closed'])
-      expect([near.recorder.error, far.recorder.error]).toEqual([undefined, undefined])
-    })
-
-    test('what was written before the end arrives although the other side reads late', async () => {
-      const [near, far] = await openEnds()
-      near.pipe.write([Buffer.alloc(100_000, 1)])
-      near.pipe.end()
-      const blockedUntil = performance.now() + 200
-      while (performance.now() < blockedUntil);
-      await far.recorder.told('ended')
-      expect(Buffer.concat(far.recorder.chunks)).toHaveLength(100_000)
-    })
-
-    test('destroy closes once, last, and never synchronously; nothing after it does anything', async () => {
-      const [near, far] = await openEnds()
-      near.recorder.calls.length = 0
-      near.pipe.destroy()
-      near.pipe.destroy()
-      expect(near.recorder.calls).toEqual([])
-      expect(near.pipe.write([Buffer.from('late')])).toBe(true)
-      near.pipe.end()
-      await near.recorder.told('closed')
-      await far.recorder.told('ended')
-      far.pipe.destroy()
-      await far.recorder.told('closed')
-      expect(near.recorder.calls).toEqual(['closed'])
-      expect(far.recorder.calls.at(-1)).toBe('closed')
     })
 
     test('destroy during the handshake closes both ends', async () => {

@@ -1,16 +1,27 @@
 /** Where tests meet, who meets there, and peers that are made by hand. */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { connect as connectNet, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect as connectNet, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls'
-import { isPairlinkError, type Pipe, type Transport } from '@pairlink/core'
-import { expect, onTestFinished } from 'vitest'
-import { freshDirectory, listening, pipeOf, Recorder } from '../../transport-net/test/place.js'
+import type { Transport } from '@pairlink/core'
+import { onTestFinished } from 'vitest'
+import { describeError, freePort, freshDirectory } from '../../transport-net/test/place.js'
 import { tls, type TlsFiles, type TlsPlace } from '../src/index.js'
 import type { Files } from './certificates.js'
 
-export { freshDirectory, listening, never, Recorder } from '../../transport-net/test/place.js'
+export {
+  bothEnds,
+  describeError,
+  dialEnd,
+  endOf,
+  freshDirectory,
+  listening,
+  listeningOnce,
+  never,
+  Recorder,
+  type End,
+} from '../../transport-net/test/place.js'
 
 export const ALPN = 'pairlink/1'
 export const KINDS = ['a port', 'a path'] as const
@@ -20,61 +31,10 @@ export type Place = TlsPlace & ({ readonly port: number } | { readonly path: str
 
 export async function freshPlace(kind: (typeof KINDS)[number]): Promise<Place> {
   if (kind === 'a path') return { path: join(freshDirectory(), 's') }
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return { port, host: '127.0.0.1' }
-}
-
-export interface End {
-  readonly pipe: Pipe
-  readonly recorder: Recorder
-}
-
-function started(pipe: Pipe): End {
-  const recorder = new Recorder()
-  pipe.start(recorder)
-  return { pipe, recorder }
-}
-
-/** Both ends of one pipe, the dialer's first, as soon as there are two. */
-export async function bothEnds(listener: Transport, dialer = listener): Promise<[End, End]> {
-  const { accepted } = await listeningOnce(listener)
-  const near = await dialEnd(dialer)
-  return [near, await accepted]
-}
-
-export async function listeningOnce(transport: Transport): Promise<{ readonly accepted: Promise<End> }> {
-  let arrived: (end: End) => void = () => undefined
-  const accepted = new Promise<End>((resolve) => (arrived = resolve))
-  await listening(transport, (pipe) => {
-    onTestFinished(() => {
-      pipe.destroy()
-    })
-    arrived(started(pipe))
-  })
-  return { accepted }
-}
-
-export async function dialEnd(transport: Transport): Promise<End> {
-  return started(pipeOf(await transport.dial(new AbortController().signal)))
+  return { port: await freePort(), host: '127.0.0.1' }
 }
 
 export const at = (place: TlsPlace, files: TlsFiles): Transport => tls(place, files)
-
-/** What the pipe was closed with, as code and reason. */
-export async function endOf({ recorder }: End): Promise<string> {
-  await recorder.told('closed')
-  expect(recorder.calls.at(-1)).toBe('closed')
-  return describeError(recorder.error)
-}
-
-export function describeError(error: unknown): string {
-  if (error === undefined) return 'no error'
-  if (!isPairlinkError(error)) throw error
-  return error.reason === undefined ? error.code : `${error.code} ${error.reason}`
-}
 
 export async function rejectionOf(work: Promise<unknown>): Promise<string> {
   return describeError(

@@ -5,7 +5,7 @@ import type { Context } from '../../src/index.js'
 import { FAIL_REASON, KIND } from '../../src/protocol/index.js'
 import { clearTest } from './encryption.js'
 import { MemoryPipe } from './memory.js'
-import { deferred, failure, World, type Deferred } from './world.js'
+import { failure, heldHandler, World, type Deferred } from './world.js'
 
 const abortError = (): Error => Object.assign(new Error('This operation was aborted'), { name: 'AbortError' })
 
@@ -101,12 +101,8 @@ describe('what is still logged as an error of the application, once', () => {
 
   test('an AbortError that came before the cancel', async () => {
     const world = new World()
-    const calls: Deferred[] = []
-    const { b } = await askedOf(world, () => {
-      const call = deferred()
-      calls.push(call)
-      return call.promise
-    })
+    const { handler, calls } = heldHandler()
+    const { b } = await askedOf(world, handler)
     const stop = new AbortController()
     const asked = failure(b.query('held', { signal: stop.signal }))
     await world.clock.settle()
@@ -135,12 +131,8 @@ describe('what is still logged as an error of the application, once', () => {
 
   test('another query of the same moment that was not cancelled', async () => {
     const world = new World()
-    const calls: Deferred[] = []
-    const { b } = await askedOf(world, () => {
-      const call = deferred()
-      calls.push(call)
-      return call.promise
-    })
+    const { handler, calls } = heldHandler()
+    const { b } = await askedOf(world, handler)
     const stop = new AbortController()
     const asked = [failure(b.query('one', { signal: stop.signal })), failure(b.query('two'))]
     await world.clock.settle()
@@ -176,12 +168,8 @@ describe('what the peer reads of it', () => {
 
   async function cancelledWith(end: (call: Deferred) => void): Promise<number[]> {
     const world = new World()
-    const calls: Deferred[] = []
-    const { b } = await askedOf(world, () => {
-      const call = deferred()
-      calls.push(call)
-      return call.promise
-    })
+    const { handler, calls } = heldHandler()
+    const { b } = await askedOf(world, handler)
     const reasons = await failReasons(async () => {
       const stop = new AbortController()
       const asked = failure(b.query('held', { signal: stop.signal }))

@@ -1,7 +1,7 @@
 /** The link is cut while one side closes: a listener that closes still shakes hands, and finishes what was accepted. */
 import { expect, test } from 'vitest'
 import type { Connection } from '../../src/index.js'
-import { deferred, failure, heldHandler, World, type Options } from './world.js'
+import { failure, heldHandler, World, type Options } from './world.js'
 
 const DRAIN_MS = 5000
 const resuming: Options = { resumeWindowMs: 60_000, drainMs: DRAIN_MS, queryTimeoutMs: Infinity }
@@ -19,6 +19,25 @@ function ends(connection: Connection): string[] {
   connection.on('paired', ({ resumed }) => seen.push(resumed ? 'resumed' : 'paired'))
   connection.on('reset', () => seen.push('reset'))
   return seen
+}
+
+/** A pair whose dialer is handling what the listener asked. */
+async function asking() {
+  const world = new World()
+  const [listener, dialer] = await world.pair({ ...resuming, onQuery: heldHandler().handler })
+  const asked = failure(listener.query('slow'))
+  await world.clock.advance(50)
+  return { world, listener, dialer, asked }
+}
+
+/** A pair whose listener closes while it is handling what the dialer asked. */
+async function closing() {
+  const world = new World()
+  const { handler, calls } = heldHandler()
+  const [listener, dialer] = await world.pair({ ...resuming, onQuery: handler })
+  const asked = dialer.query('slow')
+  await world.clock.settle()
+  return { world, asked, calls, closed: listener.close() }
 }
 
 test('what both have in flight is finished on the next link, and the peer reads the goodbye', async () => {
@@ -57,15 +76,10 @@ test('a goodbye and notifications that were lost with the link are written again
 })
 
 test('a link that is half open when the peer dials again makes room for the new one', async () => {
-  const world = new World()
-  const held = heldHandler()
-  const [listener, dialer] = await world.pair({ ...resuming, onQuery: held.handler })
-  const asked = dialer.query('slow')
-  await world.clock.settle()
-  const closed = listener.close()
+  const { world, asked, calls, closed } = await closing()
   world.pipe[0].vanish()
   await world.clock.advance(500)
-  held.calls[0]?.resolve('done')
+  calls[0]?.resolve('done')
   expect(await world.finish(asked)).toBe('done')
   await world.finish(closed)
   await world.end()
@@ -88,11 +102,7 @@ test('nobody is waited for when there is nothing left to finish', async () => {
 })
 
 test('a peer that does not come back is waited for until the drain time is over', async () => {
-  const world = new World()
-  const held = heldHandler()
-  const [listener, dialer] = await world.pair({ ...resuming, onQuery: held.handler })
-  const asked = failure(listener.query('slow'))
-  await world.clock.advance(50)
+  const { world, listener, dialer, asked } = await asking()
   world.address.onDial = () => 'again'
   const before = world.clock.now()
   const closed = listener.close()
@@ -107,13 +117,7 @@ test('a peer that does not come back is waited for until the drain time is over'
 })
 
 test('another process is told that it is busy, and the peer still finds the place kept', async () => {
-  const world = new World()
-  const held = heldHandler()
-  const [listener, dialer] = await world.pair({ ...resuming, onQuery: held.handler })
-  const asked = dialer.query('slow')
-  await world.clock.settle()
-  const closed = listener.close()
-  const gate = deferred<undefined>()
+  const { world, asked, calls, closed } = await closing()
   world.address.onDial = () => 'again'
   cut(world)
   await world.clock.advance(100)
@@ -122,9 +126,8 @@ test('another process is told that it is busy, and the peer still finds the plac
   const refused = failure(third.connect({ timeoutMs: 20 }))
   await world.clock.advance(30)
   expect(['TIMEOUT', 'PAIR_BUSY']).toContain((await refused).code)
-  gate.resolve(undefined)
   await world.clock.advance(2000)
-  held.calls[0]?.resolve('done')
+  calls[0]?.resolve('done')
   expect(await world.finish(asked)).toBe('done')
   await world.finish(closed)
   await world.end()
@@ -152,11 +155,7 @@ test('the peer`s instance that has forgotten the session ends the close at once'
 })
 
 test('a peer that had read the goodbye is not waited for', async () => {
-  const world = new World()
-  const held = heldHandler()
-  const [listener, dialer] = await world.pair({ ...resuming, onQuery: held.handler })
-  const asked = failure(listener.query('slow'))
-  await world.clock.advance(50)
+  const { world, listener, dialer, asked } = await asking()
   const closed = listener.close()
   await world.clock.settle()
   expect(dialer.state).toBe('apart')

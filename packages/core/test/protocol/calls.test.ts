@@ -1,67 +1,30 @@
 /** Queries and their answers between two sessions (PROTOCOL.md, section 6), by events and by what lies on the wire. */
 import { describe, expect, it } from 'vitest'
-import { utf8 } from '../../src/connection/text.js'
+import { CONTENT, FAIL_REASON, KIND, QUEUE_FULL, TOO_LARGE, type ProtocolEvent } from '../../src/protocol/index.js'
 import {
-  completeLimits,
-  CONTENT,
-  FAIL_REASON,
-  KIND,
-  ProtocolError,
-  QUEUE_FULL,
-  TOO_LARGE,
-  type Limits,
-  type Link,
-  type ProtocolEvent,
-  type Session,
-} from '../../src/protocol/index.js'
-import { feed, frame, FRESH, FRESH_WELCOME, join, linkOf, polled, sessionOf, written } from './links.js'
-
-const DRAIN_MS = 500
-const NOTHING = new Uint8Array(0)
-const PART = { FIRST: 7, MORE: 5, LAST: 1 }
-
-interface End {
-  link: Link
-  readonly session: Session
-}
-
-/** Two links that have proven each other, with no session yet. */
-function proven(limits: Limits, theirs: Limits, now: number): { dialer: Link; listener: Link } {
-  const dialer = linkOf('dialer', { hello: { limits }, now })
-  const listener = linkOf('listener', { hello: { limits: theirs }, now })
-  feed(listener, written(dialer, now), now)
-  feed(dialer, written(listener, now), now)
-  feed(listener, written(dialer, now), now)
-  return { dialer, listener }
-}
-
-/** Two open links with a session each: `a` dialled. */
-function pair(limits: Partial<Limits> = {}): { a: End; b: End } {
-  const all = completeLimits(limits)
-  const { dialer, listener } = proven(all, all, 0)
-  const options = { limits: all, peerLimits: all, drainMs: DRAIN_MS }
-  const a = { link: dialer, session: sessionOf('dialer', options) }
-  const b = { link: listener, session: sessionOf('listener', options) }
-  listener.welcome(b.session, FRESH_WELCOME, 0)
-  dialer.receive(written(listener), false, 0)
-  if (dialer.poll()?.type !== 'welcomed') throw new Error('expected a WELCOME')
-  dialer.attach(a.session, FRESH_WELCOME)
-  settle(a, b)
-  return { a, b }
-}
-
-/** The pipe is lost with what was on it, and another link carries both sessions on. */
-function relink(a: End, b: End, now: number): void {
-  const limits = completeLimits({})
-  const { dialer, listener } = proven(limits, limits, now)
-  const welcome = { status: 'resumed', session: FRESH, received: b.session.received } as const
-  listener.welcome(b.session, { verdict: 'resume', welcome, received: a.session.received }, now)
-  dialer.receive(written(listener, now), false, now)
-  if (dialer.poll()?.type !== 'welcomed') throw new Error('expected a WELCOME')
-  dialer.attach(a.session, { verdict: 'resume', welcome, received: b.session.received })
-  a.link = dialer
-  b.link = listener
-}
+  ask,
+  calls,
+  expectViolation,
+  FAIL_FIELDS,
+  failed,
+  filled,
+  FIRST,
+  framesOf,
+  idOf,
+  kindsOf,
+  NOTHING,
+  pair,
+  queriesOf,
+  queryFields,
+  relink,
+  reply,
+  send,
+  settle,
+  typesOf,
+  type End,
+  type Frame,
+} from './ends.js'
+import { DRAIN_MS, feed, frame, join, polled, written } from './links.js'
 
 /** Uses slot 0 once: nothing is then as it is on a new link alone. */
 function warm(a: End, b: End): void {
@@ -70,110 +33,6 @@ function warm(a: End, b: End): void {
   send(b, a)
 }
 
-/** What `from` has to write arrives at once. */
-function send(from: End, to: End, now = 0): ProtocolEvent[] {
-  return feed(to.link, written(from.link, now), now)
-}
-
-/** Both write and read until neither has anything to write. */
-function settle(a: End, b: End, now = 0): { atA: ProtocolEvent[]; atB: ProtocolEvent[] } {
-  const events = { atA: polled(a.link), atB: polled(b.link) }
-  for (let moved = true; moved; ) {
-    const [there, back] = [written(a.link, now), written(b.link, now)]
-    events.atB.push(...feed(b.link, there, now))
-    events.atA.push(...feed(a.link, back, now))
-    moved = there.length + back.length > 0
-  }
-  return events
-}
-
-interface Asked {
-  method?: string
-  ownership?: 'copy' | 'borrow' | 'own'
-  expiresAt?: number
-  mayWait?: boolean
-  now?: number
-}
-
-function ask(end: End, bytes: Uint8Array = NOTHING, more: Asked = {}): number {
-  const { method = '', ownership = 'own', expiresAt = Infinity, mayWait = true, now = 0 } = more
-  const content = bytes.length === 0 ? CONTENT.NONE : CONTENT.BYTES
-  return end.session.query(utf8.encode(method), content, bytes, ownership, expiresAt, mayWait, now)
-}
-
-/** The handler of `id` ends with a result. */
-function reply(end: End, id: number, bytes: Uint8Array = NOTHING, now = 0): boolean {
-  end.session.handlerEnded()
-  return end.session.answer(id, bytes.length === 0 ? CONTENT.NONE : CONTENT.BYTES, bytes, 'own', now)
-}
-
-function failed(end: End, id: number, bytes: Uint8Array = NOTHING, code = 'CODE', text = 'why', now = 0): boolean {
-  const content = bytes.length === 0 ? CONTENT.NONE : CONTENT.BYTES
-  end.session.handlerEnded()
-  return end.session.fail(id, FAIL_REASON.HANDLER, code, text, content, bytes, now)
-}
-
-interface Frame {
-  readonly kind: number
-  readonly flags: number
-  readonly id: number
-  readonly payload: Uint8Array
-}
-
-function framesOf(bytes: Uint8Array): Frame[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  const frames: Frame[] = []
-  for (let at = 0; at < bytes.length; ) {
-    const [kind = 0, flags = 0] = bytes.subarray(at)
-    const end = at + 12 + view.getUint32(at + 8)
-    frames.push({ kind, flags, id: view.getUint32(at + 4), payload: bytes.slice(at + 12, end) })
-    at = end
-  }
-  return frames
-}
-
-const kindsOf = (bytes: Uint8Array): number[] => framesOf(bytes).map(({ kind }) => kind)
-
-/** What `end` writes, of the frames that belong to calls. */
-function calls(end: End, now = 0): Frame[] {
-  return framesOf(written(end.link, now)).filter(({ kind }) => kind < KIND.ACK)
-}
-
-function queriesOf(events: ProtocolEvent[]): Extract<ProtocolEvent, { type: 'query' }>[] {
-  return events.filter((event) => event.type === 'query')
-}
-
-/** The id of the only query among `events`. */
-function idOf(events: ProtocolEvent[]): number {
-  const [query, ...others] = queriesOf(events)
-  if (query === undefined || others.length > 0) throw new Error(`expected one query, not ${JSON.stringify(events)}`)
-  return query.id
-}
-
-const typesOf = (events: ProtocolEvent[]): string[] => events.map(({ type }) => type)
-
-function expectViolation(events: ProtocolEvent[], section: string): void {
-  const last = events.at(-1)
-  if (last?.type !== 'ended' || last.end.by !== 'violation') {
-    throw new Error(`expected a violation, not ${JSON.stringify(events)}`)
-  }
-  expect(last.end.error).toBeInstanceOf(ProtocolError)
-  expect((last.end.error as ProtocolError).section).toBe(section)
-}
-
-function filled(length: number, value = 7): Uint8Array {
-  return new Uint8Array(length).fill(value)
-}
-
-/** The payload of a QUERY with nothing but its fields. */
-function queryFields(remaining: number, method: Uint8Array = NOTHING): Uint8Array {
-  const fields = new Uint8Array(5)
-  new DataView(fields.buffer).setUint32(0, remaining)
-  fields[4] = method.length
-  return join(fields, method)
-}
-
-const FAIL_FIELDS = Uint8Array.of(FAIL_REASON.HANDLER, 0, 0, 0)
 const remainingOf = (query: Frame | undefined, at = 0): number =>
   new DataView((query ?? { payload: NOTHING }).payload.buffer).getUint32(at)
 
@@ -649,7 +508,7 @@ describe('time', () => {
     warm(a, b)
     ask(a, filled(10_000), { expiresAt: 1000 })
     const [first] = calls(a, 400)
-    expect(first?.flags).toBe(PART.FIRST)
+    expect(first?.flags).toBe(FIRST)
     expect(remainingOf(first, 8)).toBe(600)
   })
 

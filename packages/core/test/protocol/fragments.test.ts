@@ -1,74 +1,44 @@
 /** Large messages between two sessions (PROTOCOL.md, sections 6.3 and 6.4): how they are cut, take turns and are put together. */
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { utf8 } from '../../src/connection/text.js'
 import {
   completeLimits,
   CONTENT,
   FAIL_REASON,
   KIND,
-  ProtocolError,
   TAKEN,
   TOO_LARGE,
   type Limits,
-  type Link,
   type ProtocolEvent,
-  type Session,
 } from '../../src/protocol/index.js'
-import { feed, frame, FRESH, FRESH_WELCOME, join, linkOf, opened, polled, sessionOf, written } from './links.js'
+import {
+  ask,
+  calls,
+  expectViolation,
+  FAIL_FIELDS,
+  FIRST,
+  framesOf,
+  idOf,
+  LAST,
+  MORE,
+  NOTHING,
+  NOTIFY_FIELDS,
+  pair as pairOf,
+  part,
+  QUERY_FIELDS,
+  relink,
+  reply,
+  send,
+  tell,
+  u64,
+  type End,
+} from './ends.js'
+import { feed, frame, join, opened, polled, sessionOf, written } from './links.js'
 
-const NOTHING = new Uint8Array(0)
 const FRAGMENT = 4096
 const SMALL = { fragmentBytes: FRAGMENT, messageBytesMax: 100_000, reassemblyBytesMax: 250_000 }
-const [FIRST, MORE, LAST] = [7, 5, 1]
 
-interface End {
-  link: Link
-  readonly session: Session
-}
-
-/** Two open links with a session each: `a` dialled. */
-function pair(given: Partial<Limits> = SMALL): { a: End; b: End } {
-  const limits = completeLimits(given)
-  const options = { limits, peerLimits: limits }
-  const a = { link: linkOf('dialer'), session: sessionOf('dialer', options) }
-  const b = { link: linkOf('listener'), session: sessionOf('listener', options) }
-  connect(a, b, limits, false)
-  return { a, b }
-}
-
-/** New links carry both sessions, from their beginning or on from where they are. */
-function connect(a: End, b: End, limits: Limits, resume: boolean): void {
-  const dialer = linkOf('dialer', { hello: { limits } })
-  const listener = linkOf('listener', { hello: { limits } })
-  feed(listener, written(dialer))
-  feed(dialer, written(listener))
-  feed(listener, written(dialer))
-  const welcome = { status: 'resumed', session: FRESH, received: b.session.received } as const
-  const received = a.session.received
-  listener.welcome(b.session, resume ? { verdict: 'resume', welcome, received } : FRESH_WELCOME, 0)
-  dialer.receive(written(listener), false, 0)
-  if (dialer.poll()?.type !== 'welcomed') throw new Error('expected a WELCOME')
-  dialer.attach(a.session, resume ? { verdict: 'resume', welcome, received: b.session.received } : FRESH_WELCOME)
-  a.link = dialer
-  b.link = listener
-  polled(a.link)
-  if (!resume) send(a, b)
-}
-
-function send(from: End, to: End): ProtocolEvent[] {
-  return feed(to.link, written(from.link))
-}
-
-type Ownership = 'copy' | 'borrow' | 'own'
-
-function ask(end: End, bytes: Uint8Array, method = '', ownership: Ownership = 'own'): number {
-  return end.session.query(utf8.encode(method), CONTENT.BYTES, bytes, ownership, Infinity, true, 0)
-}
-
-function tell(end: End, bytes: Uint8Array, method = '', ownership: Ownership = 'own'): number {
-  return end.session.notify(utf8.encode(method), CONTENT.BYTES, bytes, ownership, Infinity, true, 0)
-}
+const pair = (limits: Partial<Limits> = SMALL): { a: End; b: End } => pairOf(limits)
 
 /** Takes what `end` writes next, little by little, until `enough` says so. */
 function some(end: End, enough: (bytes: Uint8Array) => boolean): Uint8Array {
@@ -79,28 +49,6 @@ function some(end: End, enough: (bytes: Uint8Array) => boolean): Uint8Array {
     if (chunks.length === count) break
   }
   return join(...chunks)
-}
-
-interface Frame {
-  readonly kind: number
-  readonly flags: number
-  readonly content: number
-  readonly id: number
-  readonly bytes: number
-  readonly payload: Uint8Array
-}
-
-function framesOf(bytes: Uint8Array): Frame[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  const frames: Frame[] = []
-  for (let at = 0; at < bytes.length; ) {
-    const [kind = 0, flags = 0, content = 0] = bytes.subarray(at)
-    const end = at + 12 + view.getUint32(at + 8)
-    const payload = bytes.slice(at + 12, end)
-    frames.push({ kind, flags, content, id: view.getUint32(at + 4), bytes: end - at, payload })
-    at = end
-  }
-  return frames
 }
 
 /** Bytes that are different everywhere, so that a fragment in a wrong place shows. */
@@ -120,38 +68,6 @@ function summed(events: ProtocolEvent[]): object[] {
   return events.map((event) => ('bytes' in event ? { ...event, bytes: sum(event.bytes) } : event))
 }
 
-function u64(value: number): Uint8Array {
-  const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value))
-  return bytes
-}
-
-const QUERY_FIELDS = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0)
-const FAIL_FIELDS = Uint8Array.of(FAIL_REASON.HANDLER, 0, 0, 0)
-const NOTIFY_FIELDS = Uint8Array.of(0)
-/** A fragment of a message in bytes; the first also carries the total and what precedes the content. */
-function part(
-  kind: number,
-  id: number,
-  flags: number,
-  bytes: Uint8Array,
-  total = 0,
-  content = CONTENT.BYTES as number,
-) {
-  const fields = kind === KIND.QUERY ? QUERY_FIELDS : kind === KIND.FAIL ? FAIL_FIELDS : NOTIFY_FIELDS
-  const front = flags === FIRST ? join(u64(total), kind === KIND.ANSWER ? NOTHING : fields) : NOTHING
-  return frame(kind, join(front, bytes), { flags, id, content })
-}
-
-function expectViolation(events: ProtocolEvent[], section: string): void {
-  const last = events.at(-1)
-  if (last?.type !== 'ended' || last.end.by !== 'violation') {
-    throw new Error(`expected a violation, not ${JSON.stringify(events)}`)
-  }
-  expect(last.end.error).toBeInstanceOf(ProtocolError)
-  expect((last.end.error as ProtocolError).section).toBe(section)
-}
-
 describe('splitting', () => {
   it('begins with the first byte that does not fit one frame', () => {
     const { a, b } = pair()
@@ -160,9 +76,9 @@ describe('splitting', () => {
       [fits, [FRAGMENT]],
       [fits + 1, [FRAGMENT, 12 + 9]],
     ] as const) {
-      ask(a, mixed(size), 'method')
+      ask(a, mixed(size), { method: 'method' })
       const bytes = written(a.link)
-      expect(framesOf(bytes).map((fragment) => fragment.bytes)).toEqual(sizes)
+      expect(framesOf(bytes).map((fragment) => fragment.bytes.length)).toEqual(sizes)
       expect(summed(feed(b.link, bytes))).toMatchObject([{ type: 'query', method: 'method', bytes: sum(mixed(size)) }])
     }
   })
@@ -177,16 +93,15 @@ describe('splitting', () => {
       for (const size of [4100, 8160, 8176, 20_000, 100_000]) {
         const { a, b } = pair()
         let [from, to] = [a, b]
-        if (type === 'query') ask(a, mixed(size), 'm', ownership)
-        else if (type === 'notify') tell(a, mixed(size), 'm', ownership)
+        if (type === 'query') ask(a, mixed(size), { method: 'm', ownership })
+        else if (type === 'notify') tell(a, mixed(size), { method: 'm', ownership })
         else {
           ;[from, to] = [b, a]
           ask(a, NOTHING)
-          const [query] = send(a, b)
-          if (query?.type !== 'query') throw new Error('expected a query')
+          const id = idOf(send(a, b))
           b.session.handlerEnded()
-          if (type === 'answer') b.session.answer(query.id, CONTENT.BYTES, mixed(size), ownership, 0)
-          else b.session.fail(query.id, FAIL_REASON.HANDLER, 'C', 'm', CONTENT.BYTES, mixed(size), 0)
+          if (type === 'answer') b.session.answer(id, CONTENT.BYTES, mixed(size), ownership, 0)
+          else b.session.fail(id, FAIL_REASON.HANDLER, 'C', 'm', CONTENT.BYTES, mixed(size), 0)
         }
         const bytes = written(from.link)
         const frames = framesOf(bytes)
@@ -195,7 +110,7 @@ describe('splitting', () => {
         expect(new Set(frames.map((fragment) => `${fragment.kind} ${fragment.id} ${fragment.content}`)).size).toBe(1)
         expect(frames[0]).toMatchObject({ kind, content: CONTENT.BYTES })
         expect(frames[0]?.payload.subarray(0, 8)).toEqual(u64(size))
-        for (const fragment of frames.slice(0, -1)) expect(fragment.bytes).toBe(FRAGMENT)
+        for (const fragment of frames.slice(0, -1)) expect(fragment.bytes.length).toBe(FRAGMENT)
         expect(frames.at(-1)?.payload.length).toBeGreaterThan(0)
         expect(summed(feed(to.link, bytes))).toMatchObject([{ type, bytes: sum(mixed(size)) }])
         expect(to.session.stats().reassemblyBytes).toBe(0)
@@ -210,7 +125,7 @@ describe('splitting', () => {
     sender.query(NOTHING, CONTENT.BYTES, mixed(20_000), 'own', Infinity, true, 0)
     const out: Uint8Array[] = []
     sender.take(1 << 20, 0, out)
-    expect(framesOf(join(...out)).map(({ bytes }) => bytes)).toEqual([
+    expect(framesOf(join(...out)).map(({ bytes }) => bytes.length)).toEqual([
       5000,
       5000,
       5000,
@@ -303,13 +218,11 @@ describe('putting together', () => {
     const { a, b } = pair()
     // b asks in slot 0 too, so that an answer and a query of one id are open at once.
     ask(b, mixed(5))
-    const [asked] = send(b, a)
-    if (asked?.type !== 'query') throw new Error('expected a query')
+    const asked = idOf(send(b, a))
     ask(a, mixed(40_000, 1))
     ask(a, mixed(30_000, 2))
     tell(a, mixed(35_000, 3))
-    a.session.handlerEnded()
-    a.session.answer(asked.id, CONTENT.BYTES, mixed(45_000, 4), 'own', 0)
+    reply(a, asked, mixed(45_000, 4))
     const bytes = written(a.link)
     expect(
       new Set(
@@ -336,7 +249,7 @@ describe('putting together', () => {
     feed(b.link, some(a, (bytes) => bytes.length > 20_000).subarray(0, 18_000))
     some(a, (bytes) => bytes.length > 10_000)
     expect(b.session.stats()).toMatchObject({ reassemblyBytes: 50_000, receivedFrames: 4 })
-    connect(a, b, completeLimits(SMALL), true)
+    relink(a, b)
     expect(summed(send(a, b))).toMatchObject([{ type: 'query', bytes: sum(mixed(50_000)) }])
     expect(b.session.stats().receivedFrames).toBe(13)
   })
@@ -355,10 +268,7 @@ describe('putting together', () => {
   it('keeps nothing of an answer whose caller has gone, and frees its slot at the end of it', () => {
     const { a, b } = pair()
     const slot = ask(a, mixed(5))
-    const [query] = send(a, b)
-    if (query?.type !== 'query') throw new Error('expected a query')
-    b.session.handlerEnded()
-    b.session.answer(query.id, CONTENT.BYTES, mixed(50_000), 'own', 0)
+    reply(b, idOf(send(a, b)), mixed(50_000))
     const bytes = written(b.link)
     expect(feed(a.link, bytes.subarray(0, 20_000))).toEqual([])
     a.session.abandon(slot, 0)
@@ -523,7 +433,7 @@ describe('the receiver', () => {
       expect(b.session.stats().reassemblyBytes).toBe(100_000)
       expect(feed(b.link, frame(KIND.CANCEL, NOTHING, { id }))).toEqual([])
       expect(b.session.stats().reassemblyBytes).toBe(0)
-      expect(framesOf(written(b.link)).filter(({ kind }) => kind < KIND.ACK)).toMatchObject([{ kind: KIND.FAIL, id }])
+      expect(calls(b)).toMatchObject([{ kind: KIND.FAIL, id }])
     }
   })
 
@@ -566,8 +476,8 @@ describe('the bytes of a message', () => {
   it('may be used again at once after a call that copies them', () => {
     const { a, b } = pair()
     const [query, told] = [mixed(50_000, 1), mixed(50_000, 2)]
-    ask(a, query, '', 'copy')
-    tell(a, told, '', 'copy')
+    ask(a, query, { ownership: 'copy' })
+    tell(a, told, { ownership: 'copy' })
     query.fill(0)
     told.fill(0)
     const events = summed(send(a, b))
@@ -580,13 +490,12 @@ describe('the bytes of a message', () => {
     const { a, b } = pair()
     for (let seed = 0; seed < 8; seed++) {
       const bytes = mixed(20_000 + seed, seed)
-      const slot = ask(a, bytes, '', 'copy')
+      const slot = ask(a, bytes, { ownership: 'copy' })
       bytes.fill(0)
       const [query] = send(a, b)
       if (query?.type !== 'query') throw new Error('expected a query')
       expect(sum(query.bytes)).toBe(sum(mixed(20_000 + seed, seed)))
-      b.session.handlerEnded()
-      b.session.answer(query.id, CONTENT.NONE, NOTHING, 'own', 0)
+      reply(b, query.id)
       expect(feed(a.link, written(b.link, 20), 20)).toMatchObject([{ type: 'answer', slot }])
       expect(a.session.stats().unacknowledgedBytes).toBe(0)
     }
@@ -596,7 +505,7 @@ describe('the bytes of a message', () => {
     for (const ownership of ['borrow', 'own'] as const) {
       const { a } = pair()
       const bytes = mixed(50_000)
-      ask(a, bytes, '', ownership)
+      ask(a, bytes, { ownership })
       const chunks: Uint8Array[] = []
       a.link.takeWrite(1 << 20, 0, chunks)
       expect(chunks.filter(({ buffer }) => buffer === bytes.buffer)).toHaveLength(13)
@@ -606,19 +515,19 @@ describe('the bytes of a message', () => {
   it('that were lent are copied for a replay when their caller takes them back', () => {
     const { a, b } = pair()
     const bytes = mixed(50_000)
-    const slot = tell(a, bytes, '', 'borrow')
+    const slot = tell(a, bytes, { ownership: 'borrow' })
     expect(slot).toBeGreaterThanOrEqual(0)
     feed(b.link, some(a, (taken) => taken.length > 20_000).subarray(0, 9000))
     expect(a.session.abandon(slot, 0)).toBe('unknown')
     bytes.fill(0)
-    connect(a, b, completeLimits(SMALL), true)
+    relink(a, b)
     expect(summed(send(a, b))).toMatchObject([{ type: 'notify', bytes: sum(mixed(50_000)) }])
   })
 
   it('that were lent with a notification are given back when it was acknowledged, and not before', () => {
     for (const size of [10, 3000, 50_000]) {
       const { a, b } = pair()
-      const slot = tell(a, mixed(size), '', 'borrow')
+      const slot = tell(a, mixed(size), { ownership: 'borrow' })
       expect(polled(a.link)).toEqual([])
       send(a, b)
       expect(polled(a.link)).toEqual([])
@@ -629,7 +538,7 @@ describe('the bytes of a message', () => {
 
   it.each([10, 50_000])('of a lent notification that is not-sent never arrive (%i bytes)', (size) => {
     const { a, b } = pair()
-    const slot = tell(a, mixed(size), '', 'borrow')
+    const slot = tell(a, mixed(size), { ownership: 'borrow' })
     const delivery = a.session.abandon(slot, 0)
     const arrived = send(a, b).length > 0
     expect({ delivery, arrived }).not.toEqual({ delivery: 'not-sent', arrived: true })

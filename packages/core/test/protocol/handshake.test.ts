@@ -1,36 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { KIND, type EndedEvent, type Link, type ProtocolEvent } from '../../src/protocol/index.js'
-import { feed, frame, FRESH_WELCOME, helloOf, join, linkOf, opened, PEER, polled, sessionOf, written } from './links.js'
-
-function endOf(events: ProtocolEvent[]): EndedEvent['end'] {
-  const last = events.at(-1)
-  if (last?.type !== 'ended')
-    throw new Error(`expected the end, saw ${events.map(({ type }) => type).join(', ') || 'nothing'}`)
-  return last.end
-}
-
-/** The four messages of a handshake, each as its bytes; the listener is left to be welcomed. */
-function messages(): {
-  dialer: Link
-  listener: Link
-  hello: Uint8Array
-  challenge: Uint8Array
-  proof: Uint8Array
-  welcome: Uint8Array
-} {
-  const dialer = linkOf('dialer')
-  const listener = linkOf('listener')
-  const hello = written(dialer)
-  feed(listener, hello)
-  const challenge = written(listener)
-  feed(dialer, challenge)
-  const proof = written(dialer)
-  feed(listener, proof)
-  listener.welcome(sessionOf('listener'), FRESH_WELCOME, 0)
-  const chunks: Uint8Array[] = []
-  listener.takeWrite(1, 0, chunks)
-  return { dialer, listener, hello, challenge, proof, welcome: chunks[0] ?? new Uint8Array(0) }
-}
+import { KIND } from '../../src/protocol/index.js'
+import { endOf, feed, frame, helloOf, join, linkOf, messages, opened, PEER, polled, written } from './links.js'
 
 describe('the handshake', () => {
   test('ends in two open links that give each other the same name', () => {

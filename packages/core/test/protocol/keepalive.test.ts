@@ -3,38 +3,18 @@ import {
   CLOSE_CODE,
   CONTENT,
   KIND,
-  type EndedEvent,
   type Link,
   type LinkState,
   type ProtocolEvent,
   type Session,
 } from '../../src/protocol/index.js'
-import { feed, frame, FRESH_WELCOME, join, linkOf, opened, polled, sessionOf, written } from './links.js'
+import { framesOf, kindsOf } from './ends.js'
+import { endOf, feed, frame, FRESH_WELCOME, join, linkOf, opened, polled, proven, sessionOf, written } from './links.js'
 
 const KEEPALIVE_MS = 2500
 const SILENCE_MS = 20_000
 const HANDSHAKE_MS = 5000
 const PING = frame(KIND.PING, new Uint8Array(8).fill(7))
-
-function endOf(events: ProtocolEvent[]): EndedEvent['end'] {
-  const last = events.at(-1)
-  if (last?.type !== 'ended') throw new Error(`expected the end, saw ${events.map(({ type }) => type).join(', ')}`)
-  return last.end
-}
-
-/** The frames in what a link has written, each with its payload. */
-function framesOf(bytes: Uint8Array): { kind: number; payload: Uint8Array }[] {
-  const frames: { kind: number; payload: Uint8Array }[] = []
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  for (let at = 0; at < bytes.length; ) {
-    const end = at + 12 + view.getUint32(at + 8)
-    frames.push({ kind: bytes[at] ?? 0, payload: bytes.slice(at + 12, end) })
-    at = end
-  }
-  return frames
-}
-
-const kindsOf = (link: Link, now: number): number[] => framesOf(written(link, now)).map(({ kind }) => kind)
 
 /** What a driver does that is woken at the deadline, and nothing else: until `endMs`, or the end of the link. */
 function sleepUntil(link: Link, endMs: number): { at: number; kinds: number[]; events: ProtocolEvent[] }[] {
@@ -43,29 +23,10 @@ function sleepUntil(link: Link, endMs: number): { at: number; kinds: number[]; e
     const at = link.deadline
     link.tick(at)
     expect(link.deadline, `the deadline after the tick at ${at}`).toBeGreaterThan(at)
-    wakes.push({ at, events: polled(link), kinds: kindsOf(link, at) })
+    wakes.push({ at, events: polled(link), kinds: kindsOf(written(link, at)) })
     if (wakes.length > 1000) throw new Error('it never sleeps')
   }
   return wakes
-}
-
-/** Two open links of which the dialer's peer announced another keepalive, or that have options of their own. */
-function openedWith(
-  ofDialer: Parameters<typeof linkOf>[1],
-  ofListener: Parameters<typeof linkOf>[1] = {},
-): { dialer: Link; listener: Link } {
-  const dialer = linkOf('dialer', ofDialer)
-  const listener = linkOf('listener', ofListener)
-  feed(listener, written(dialer))
-  feed(dialer, written(listener))
-  feed(listener, written(dialer))
-  listener.welcome(sessionOf('listener'), FRESH_WELCOME, 0)
-  dialer.receive(written(listener), false, 0)
-  expect(dialer.poll()?.type).toBe('welcomed')
-  dialer.attach(sessionOf('dialer'), FRESH_WELCOME)
-  polled(dialer)
-  feed(listener, written(dialer))
-  return { dialer, listener }
 }
 
 const query = (session: Session, now: number): number =>
@@ -101,7 +62,7 @@ describe('a PING', () => {
     const link = opened()[side]
     expect(link.deadline).toBe(KEEPALIVE_MS)
     link.tick(KEEPALIVE_MS - 1)
-    expect(kindsOf(link, KEEPALIVE_MS - 1)).toEqual([])
+    expect(kindsOf(written(link, KEEPALIVE_MS - 1))).toEqual([])
     link.tick(KEEPALIVE_MS)
     const frames = framesOf(written(link, KEEPALIVE_MS))
     expect(frames.map(({ kind }) => kind)).toEqual([KIND.PING])
@@ -138,17 +99,17 @@ describe('a PING', () => {
     const { dialer, asking } = opened()
     for (let now = 500; now < KEEPALIVE_MS; now += 500) {
       query(asking, now)
-      expect(kindsOf(dialer, now)).toEqual([KIND.QUERY])
+      expect(kindsOf(written(dialer, now))).toEqual([KIND.QUERY])
     }
     dialer.tick(KEEPALIVE_MS)
-    expect(kindsOf(dialer, KEEPALIVE_MS)).toEqual([KIND.PING])
+    expect(kindsOf(written(dialer, KEEPALIVE_MS))).toEqual([KIND.PING])
   })
 
   test('is one, however often it fell due while the pipe was full', () => {
     const { dialer } = opened()
     for (let at = KEEPALIVE_MS; at <= 4 * KEEPALIVE_MS; at += KEEPALIVE_MS) dialer.tick(at)
     dialer.overslept(4 * KEEPALIVE_MS)
-    expect(kindsOf(dialer, 4 * KEEPALIVE_MS)).toEqual([KIND.PING])
+    expect(kindsOf(written(dialer, 4 * KEEPALIVE_MS))).toEqual([KIND.PING])
   })
 
   test('of another length than 8 bytes is an error, and so is such a PONG', () => {
@@ -166,7 +127,7 @@ describe('a PONG', () => {
     const { listener } = opened()
     const token = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 255)
     expect(feed(listener, frame(KIND.PING, token), 10)).toEqual([{ type: 'keepalive', kind: 'ping' }])
-    expect(framesOf(written(listener, 10))).toEqual([{ kind: KIND.PONG, payload: token }])
+    expect(framesOf(written(listener, 10))).toMatchObject([{ kind: KIND.PONG, payload: token }])
     expect(written(listener, 11)).toHaveLength(0)
   })
 
@@ -186,7 +147,7 @@ describe('a PONG', () => {
     )
     expect(feed(listener, join(...pings.slice(0, 5000)), 10)).toHaveLength(5000)
     expect(feed(listener, join(...pings.slice(5000)), 20)).toHaveLength(5000)
-    expect(framesOf(written(listener, 20))).toEqual([
+    expect(framesOf(written(listener, 20))).toMatchObject([
       { kind: KIND.PONG, payload: Uint8Array.of(0, 0, 0, 0, 0, 0, 9999 >>> 8, 9999 & 0xff) },
     ])
   })
@@ -212,7 +173,7 @@ describe('a PONG', () => {
         ] as const) {
           const bytes = written(from, now)
           if (bytes.length === 0) continue
-          for (const { kind } of framesOf(bytes)) kinds.add(kind)
+          for (const kind of kindsOf(bytes)) kinds.add(kind)
           feed(to, bytes, now)
           moved = true
         }
@@ -242,7 +203,7 @@ describe('silence', () => {
     ['three keepalives of the peer when they are the larger', 20_000, 6667, 20_001],
     ['three keepalives of a peer that seldom pings', 1000, 60_000, 180_000],
   ])('is %s', (_what, silenceMs, keepaliveMs, expectedMs) => {
-    const { dialer } = openedWith({ silenceMs }, { hello: { keepaliveMs } })
+    const { dialer } = opened({ silenceMs }, { hello: { keepaliveMs } })
     sleepUntil(dialer, expectedMs - 1)
     dialer.tick(expectedMs - 1)
     expect(dialer.state).toBe('open')
@@ -251,7 +212,7 @@ describe('silence', () => {
   })
 
   test('is not judged by the own keepalive, which the peer does not have to keep to', () => {
-    const { dialer } = openedWith({ silenceMs: 1000, hello: { keepaliveMs: 60_000 } }, { hello: { keepaliveMs: 100 } })
+    const { dialer } = opened({ silenceMs: 1000, hello: { keepaliveMs: 60_000 } }, { hello: { keepaliveMs: 100 } })
     sleepUntil(dialer, 1000)
     expect(dialer.state).toBe('ended')
   })
@@ -327,7 +288,7 @@ describe('a process that was not running', () => {
     dialer.overslept(LATE_MS)
     dialer.tick(LATE_MS)
     expect(polled(dialer)).toEqual([])
-    expect(kindsOf(dialer, LATE_MS)).toEqual([KIND.PING])
+    expect(kindsOf(written(dialer, LATE_MS))).toEqual([KIND.PING])
     dialer.tick(LATE_MS + KEEPALIVE_MS - 1)
     expect(dialer.state).toBe('open')
     expect(dialer.deadline).toBe(LATE_MS + KEEPALIVE_MS)
@@ -454,7 +415,7 @@ describe('a CLOSE', () => {
     const { dialer, listener } = opened()
     close(dialer)
     const first = written(dialer, 10)
-    expect(framesOf(first).map(({ kind }) => kind)).toEqual([KIND.CLOSE])
+    expect(kindsOf(first)).toEqual([KIND.CLOSE])
     expect(feed(listener, first, 10)).toEqual([{ type: 'close', code: 0, reason: 'bye' }])
     close(listener)
     const second = written(listener, 10)
@@ -478,8 +439,8 @@ describe('a CLOSE', () => {
     feed(listener, written(dialer, 10), 10)
     feed(listener, PING, 20)
     feed(dialer, PING, 20)
-    expect(kindsOf(listener, 20)).toEqual([KIND.PONG])
-    expect(kindsOf(dialer, 20)).toEqual([KIND.PONG])
+    expect(kindsOf(written(listener, 20))).toEqual([KIND.PONG])
+    expect(kindsOf(written(dialer, 20))).toEqual([KIND.PONG])
   })
 })
 
@@ -538,11 +499,7 @@ describe('the deadline', () => {
   })
 
   test('is there between a WELCOME and the session that it brings', () => {
-    const dialer = linkOf('dialer')
-    const listener = linkOf('listener')
-    feed(listener, written(dialer))
-    feed(dialer, written(listener))
-    feed(listener, written(dialer))
+    const { dialer, listener } = proven()
     listener.welcome(sessionOf('listener'), FRESH_WELCOME, 0)
     dialer.receive(written(listener), false, 0)
     expect(dialer.poll()?.type).toBe('welcomed')

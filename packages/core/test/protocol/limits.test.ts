@@ -13,21 +13,28 @@ import {
   Session,
   TAKEN,
   TOO_LARGE,
-  type EndedEvent,
   type Limits,
   type Link,
-  type ProtocolEvent,
 } from '../../src/protocol/index.js'
 import { decodeHello, encodeHello } from '../../src/protocol/hello.js'
 import { FrameReader } from '../../src/protocol/reader.js'
-import { feed, frame, FRESH, FRESH_WELCOME, helloOf, join, linkOf, PEER, polled, written } from './links.js'
+import {
+  expectViolation,
+  filled,
+  FIRST,
+  framesOf,
+  idOf,
+  kindsOf,
+  NOTHING,
+  part,
+  queriesOf,
+  QUERY_FIELDS,
+} from './ends.js'
+import { endOf, feed, frame, helloOf, join, linkOf, opened, polled, written } from './links.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const PART = 1
-const FIRST = 2
-const MORE = 4
-const NO_METHOD = new Uint8Array(0)
+const NO_METHOD = NOTHING
 
 /** Every limit: its default, and the least and the most that it can be set to. */
 const TABLE: readonly (readonly [name: keyof Limits, standard: number, least: number, most: number])[] = [
@@ -159,103 +166,23 @@ describe('a hello that announces', () => {
 
 // ---- frames
 
-function endOf(events: ProtocolEvent[]): EndedEvent['end'] {
-  const last = events.at(-1)
-  if (last?.type !== 'ended') throw new Error(`expected the end, saw ${events.map(({ type }) => type).join(', ')}`)
-  return last.end
-}
-
-function violation(events: ProtocolEvent[]): string {
-  const end = endOf(events)
-  if (end.by !== 'violation') throw new Error(`expected a violation, saw ${end.by}`)
-  return (end.error as ProtocolError).section
-}
-
 /** The header of a frame with a payload of `length` bytes that do not follow. */
 const header = (kind: number, length: number): Uint8Array => frame(kind, new Uint8Array(0), { length })
 
-interface Pair {
-  dialer: Link
-  listener: Link
-  asking: Session
-  answering: Session
-}
-
 /** Two open links whose sides have limits of their own: the dialer asks, the listener answers. */
-function pairOf(ofDialer: Partial<Limits> = {}, ofListener: Partial<Limits> = {}): Pair {
-  const limits = { dialer: completeLimits(ofDialer), listener: completeLimits(ofListener) }
-  const dialer = linkOf('dialer', { hello: { limits: limits.dialer } })
-  const listener = linkOf('listener', { hello: { limits: limits.listener } })
-  const common = { id: FRESH, attempt: 1, drainMs: 5000, utf8 }
-  feed(listener, written(dialer))
-  feed(dialer, written(listener))
-  feed(listener, written(dialer))
-  // As a driver does it: the limits of the peer are those of its hello.
-  const answering = new Session({
-    ...common,
-    peer: PEER.dialer,
-    limits: limits.listener,
-    peerLimits: listener.peer?.limits ?? DEFAULT_LIMITS,
-  })
-  listener.welcome(answering, FRESH_WELCOME, 0)
-  const asking = new Session({
-    ...common,
-    peer: PEER.listener,
-    limits: limits.dialer,
-    peerLimits: dialer.peer?.limits ?? DEFAULT_LIMITS,
-  })
-  dialer.receive(written(listener), false, 0)
-  if (dialer.poll()?.type !== 'welcomed') throw new Error('expected a WELCOME')
-  dialer.attach(asking, FRESH_WELCOME)
-  polled(dialer)
-  feed(listener, written(dialer))
-  feed(dialer, written(listener))
-  return { dialer, listener, asking, answering }
-}
-
-interface Frame {
-  readonly kind: number
-  readonly flags: number
-  readonly id: number
-  readonly bytes: Uint8Array
-}
-
-function framesOf(bytes: Uint8Array): Frame[] {
-  const frames: Frame[] = []
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  for (let at = 0; at < bytes.length; ) {
-    const end = at + 12 + view.getUint32(at + 8)
-    frames.push({
-      kind: bytes[at] ?? 0,
-      flags: bytes[at + 1] ?? 0,
-      id: view.getUint32(at + 4),
-      bytes: bytes.slice(at, end),
-    })
-    at = end
-  }
-  return frames
-}
+const pairOf = (ofDialer: Partial<Limits> = {}, ofListener: Partial<Limits> = {}): ReturnType<typeof opened> =>
+  opened({ hello: { limits: completeLimits(ofDialer) } }, { hello: { limits: completeLimits(ofListener) } })
 
 const ask = (session: Session, bytes: number, mayWait = false): number =>
   session.query(NO_METHOD, CONTENT.BYTES, new Uint8Array(bytes), 'own', Infinity, mayWait, 0)
 const tell = (session: Session, bytes: number, mayWait = false): number =>
   session.notify(NO_METHOD, CONTENT.BYTES, new Uint8Array(bytes), 'own', Infinity, mayWait, 0)
 
-/** The payload of a QUERY or its first fragment, as a hostile peer writes it. */
-const queryFixed = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0)
-const u64 = (value: number): Uint8Array => {
-  const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value))
-  return bytes
-}
+/** QUERY frames as a hostile peer writes them: a whole one, and the first of a message of `totalBytes`. */
 const wholeQuery = (bytes: number, id = 1): Uint8Array =>
-  frame(KIND.QUERY, join(queryFixed, new Uint8Array(bytes)), { id, content: CONTENT.BYTES })
-const firstQuery = (total: number, bytes = 1, id = 1): Uint8Array =>
-  frame(KIND.QUERY, join(u64(total), queryFixed, new Uint8Array(bytes)), {
-    id,
-    content: CONTENT.BYTES,
-    flags: PART | FIRST | MORE,
-  })
+  frame(KIND.QUERY, join(QUERY_FIELDS, new Uint8Array(bytes)), { id, content: CONTENT.BYTES })
+const firstQuery = (totalBytes: number, id = 1): Uint8Array =>
+  part(KIND.QUERY, id, FIRST, new Uint8Array(1), totalBytes)
 
 /** Bytes outside the heap of V8 that `make` leaves behind: where the payloads of frames would lie. */
 function retainedBytes(make: () => unknown): number {
@@ -325,7 +252,7 @@ describe('a frame over the limit is refused from its header', () => {
         [dialer, theirs],
       ] as const) {
         expect(feed(link, header(KIND.NOTIFY, limit - 12 + 1).subarray(0, 11))).toEqual([])
-        expect(violation(feed(link, header(KIND.NOTIFY, limit - 12 + 1).subarray(11)))).toBe('3.1')
+        expectViolation(feed(link, header(KIND.NOTIFY, limit - 12 + 1).subarray(11)), '3.1')
         expect(link.state).toBe('ended')
       }
     }
@@ -347,8 +274,8 @@ describe('a frame over the limit is refused from its header', () => {
     const proving = linkOf('dialer')
     feed(listener, written(proving))
     feed(proving, written(listener))
-    expect(violation(feed(listener, header(KIND.PROVE, 1013)))).toBe('3.1')
-    expect(violation(feed(proving, header(KIND.WELCOME, 1013)))).toBe('3.1')
+    expectViolation(feed(listener, header(KIND.PROVE, 1013)), '3.1')
+    expectViolation(feed(proving, header(KIND.WELCOME, 1013)), '3.1')
     const challenging = linkOf('listener')
     feed(challenging, written(linkOf('dialer')))
     expect(feed(challenging, header(KIND.PROVE, 1012))).toEqual([])
@@ -370,7 +297,7 @@ describe('a frame over the limit is refused from its header', () => {
 
   test.each([0, 1025, 65_535])('a preamble that announces %d bytes ends the pipe, on both sides', (length) => {
     const preamble = Uint8Array.of(0x50, 0x4c, 0x4e, 0x4b, 1, 0, length >>> 8, length & 0xff)
-    for (const side of ['dialer', 'listener'] as const) expect(violation(feed(linkOf(side), preamble))).toBe('2')
+    for (const side of ['dialer', 'listener'] as const) expectViolation(feed(linkOf(side), preamble), '2')
   })
 
   test('a stranger is given no more memory than a handshake message, however much it announces', () => {
@@ -415,9 +342,8 @@ describe('messageBytesMax', () => {
       [100_000, { type: 'fail', reason: FAIL_REASON.TOO_LARGE }],
     ] as const) {
       ask(asking, 1)
-      const [query] = feed(listener, written(dialer))
-      if (query?.type !== 'query') throw new Error('expected a query')
-      answering.answer(query.id, CONTENT.BYTES, new Uint8Array(bytes), 'own', 0)
+      const id = idOf(feed(listener, written(dialer)))
+      answering.answer(id, CONTENT.BYTES, new Uint8Array(bytes), 'own', 0)
       expect(feed(dialer, written(listener))).toMatchObject([expected])
     }
   })
@@ -425,9 +351,8 @@ describe('messageBytesMax', () => {
   test('of the asker leaves the data out of a FAIL that would be larger', () => {
     const { dialer, listener, asking, answering } = pairOf({ messageBytesMax: 10 })
     ask(asking, 1)
-    const [query] = feed(listener, written(dialer))
-    if (query?.type !== 'query') throw new Error('expected a query')
-    answering.fail(query.id, FAIL_REASON.HANDLER, 'CODE', 'why', CONTENT.BYTES, new Uint8Array(11), 0)
+    const id = idOf(feed(listener, written(dialer)))
+    answering.fail(id, FAIL_REASON.HANDLER, 'CODE', 'why', CONTENT.BYTES, new Uint8Array(11), 0)
     expect(feed(dialer, written(listener))).toMatchObject([
       { type: 'fail', code: 'CODE', message: 'why', content: CONTENT.NONE, bytes: new Uint8Array(0) },
     ])
@@ -435,7 +360,7 @@ describe('messageBytesMax', () => {
 
   test.each([100_001, 2 ** 32, 2 ** 53 + 2])('a peer that announces a message of %d bytes loses its link', (total) => {
     const { listener } = pairOf({}, { messageBytesMax: 100_000 })
-    expect(violation(feed(listener, firstQuery(total)))).toBe('6.3')
+    expectViolation(feed(listener, firstQuery(total)), '6.3')
     const taking = pairOf({}, { messageBytesMax: 100_000 })
     expect(feed(taking.listener, firstQuery(100_000))).toEqual([])
     expect(taking.answering.stats().reassemblyBytes).toBe(100_000)
@@ -451,7 +376,7 @@ describe('messageBytesMax', () => {
 
   it('holds for a message in one piece, too', () => {
     const { listener } = pairOf({}, { messageBytesMax: 10 })
-    violation(feed(listener, wholeQuery(11)))
+    expectViolation(feed(listener, wholeQuery(11)), '6.3')
   })
 })
 
@@ -500,24 +425,22 @@ describe('reassemblyBytesMax', () => {
 
   test('a peer whose open messages together are over it loses its link', () => {
     const { listener, answering } = pairOf({}, limits)
-    expect(feed(listener, firstQuery(100_000, 1, 1))).toEqual([])
-    expect(feed(listener, firstQuery(50_000, 1, 2))).toEqual([])
+    expect(feed(listener, firstQuery(100_000, 1))).toEqual([])
+    expect(feed(listener, firstQuery(50_000, 2))).toEqual([])
     expect(answering.stats().reassemblyBytes).toBe(150_000)
-    expect(violation(feed(listener, firstQuery(2, 1, 3)))).toBe('6.3')
+    expectViolation(feed(listener, firstQuery(2, 3)), '6.3')
   })
 
   test('counts over all kinds of messages', () => {
     const { listener } = pairOf({}, limits)
     feed(listener, firstQuery(100_000))
-    const notify = join(u64(50_001), Uint8Array.of(0, 1))
-    const flags = PART | FIRST | MORE
-    expect(violation(feed(listener, frame(KIND.NOTIFY, notify, { id: 1, flags, content: CONTENT.BYTES })))).toBe('6.3')
+    expectViolation(feed(listener, part(KIND.NOTIFY, 1, FIRST, filled(1), 50_001)), '6.3')
   })
 
   test('a message that is cancelled gives its room back', () => {
     const { listener, answering } = pairOf({}, limits)
     for (let id = 1; id < 20; id++) {
-      expect(feed(listener, firstQuery(100_000, 1, id))).toEqual([])
+      expect(feed(listener, firstQuery(100_000, id))).toEqual([])
       feed(listener, frame(KIND.CANCEL, new Uint8Array(0), { id }))
       expect(answering.stats().reassemblyBytes).toBe(0)
       written(listener)
@@ -590,9 +513,8 @@ describe('sendBytesMax', () => {
   test('holds back handlers while answers over it wait to be written', () => {
     const { dialer, listener, asking, answering } = pairOf({}, { sendBytesMax: 1000 })
     ask(asking, 1)
-    const [query] = feed(listener, written(dialer))
-    if (query?.type !== 'query') throw new Error('expected a query')
-    answering.answer(query.id, CONTENT.BYTES, new Uint8Array(1001), 'own', 0)
+    const id = idOf(feed(listener, written(dialer)))
+    answering.answer(id, CONTENT.BYTES, new Uint8Array(1001), 'own', 0)
     answering.handlerEnded()
     ask(asking, 1)
     expect(feed(listener, written(dialer))).toEqual([])
@@ -642,7 +564,7 @@ describe('replayBytesMax', () => {
     ask(answering, 1)
     feed(dialer, join(written(listener), frame(KIND.PING, new Uint8Array(8))))
     dialer.tick(2500)
-    expect(framesOf(written(dialer, 2500)).map(({ kind }) => kind)).toEqual([KIND.ACK, KIND.PONG, KIND.PING])
+    expect(kindsOf(written(dialer, 2500))).toEqual([KIND.ACK, KIND.PONG, KIND.PING])
   })
 
   test('lets one through that is larger by itself when all before it is acknowledged', () => {
@@ -668,7 +590,7 @@ describe('replayBytesMax', () => {
       const { dialer, listener, asking } = pairOf(ofDialer, ofListener)
       ask(asking, bytes)
       feed(listener, written(dialer))
-      expect(framesOf(written(listener)).some(({ kind }) => kind === KIND.ACK)).toBe(isAcked)
+      expect(kindsOf(written(listener)).includes(KIND.ACK)).toBe(isAcked)
     }
   })
 })
@@ -703,15 +625,13 @@ describe('inboxBytesMax', () => {
     const { listener } = pairOf({}, { inboxBytesMax: 1000 })
     const events = feed(listener, join(notify(436), notify(436)))
     expect(events.map(({ type }) => type)).toEqual(['notify', 'notify'])
-    expect(violation(feed(listener, notify(0)))).toBe('6.6')
+    expectViolation(feed(listener, notify(0)), '6.6')
   })
 
   test('a large one counts from its first fragment on', () => {
     const { listener } = pairOf({}, { inboxBytesMax: 1000 })
     expect(feed(listener, notify(0))).toHaveLength(1)
-    const first = join(u64(873), Uint8Array.of(0, 1))
-    const flags = PART | FIRST | MORE
-    expect(violation(feed(listener, frame(KIND.NOTIFY, first, { id: 1, flags, content: CONTENT.BYTES })))).toBe('6.6')
+    expectViolation(feed(listener, part(KIND.NOTIFY, 1, FIRST, filled(1), 873)), '6.6')
   })
 })
 
@@ -724,9 +644,7 @@ describe('handlersMax', () => {
     const queries = feed(listener, written(dialer))
     expect(queries).toHaveLength(handlersMax)
     expect(asking.stats()).toMatchObject({ queriesInFlight: handlersMax, callsWaiting: 1 })
-    const [query] = queries
-    if (query?.type !== 'query') throw new Error('expected a query')
-    answering.answer(query.id, CONTENT.NONE, new Uint8Array(0), 'own', 0)
+    answering.answer(queriesOf(queries)[0]?.id ?? 0, CONTENT.NONE, new Uint8Array(0), 'own', 0)
     answering.handlerEnded()
     feed(dialer, written(listener))
     expect(asking.stats()).toMatchObject({ queriesInFlight: handlersMax, callsWaiting: 0 })
@@ -746,12 +664,12 @@ describe('handlersMax', () => {
     const slots = NESTING_FACTOR * most
     const { listener } = pairOf({}, { handlersMax: most })
     expect(feed(listener, wholeQuery(1, slots - 1))).toMatchObject([{ type: 'query', id: slots - 1 }])
-    if (slots < 65_536) expect(violation(feed(listener, wholeQuery(1, slots)))).toBe('6.2')
+    if (slots < 65_536) expectViolation(feed(listener, wholeQuery(1, slots)), '6.2')
   })
 
   test('a peer that asks in a slot that is taken loses its link', () => {
     const { listener } = pairOf()
     feed(listener, wholeQuery(1, 5))
-    expect(violation(feed(listener, wholeQuery(1, 5 | (9 << 16))))).toBe('6.2')
+    expectViolation(feed(listener, wholeQuery(1, 5 | (9 << 16))), '6.2')
   })
 })

@@ -8,6 +8,7 @@ import {
   NO_ID,
   proofKey,
   Session,
+  type EndedEvent,
   type Hello,
   type LinkOptions,
   type ProtocolEvent,
@@ -17,6 +18,8 @@ import {
 export const LIMITS = completeLimits({})
 export const PEER: Record<Side, string> = { dialer: 'd'.repeat(32), listener: '1'.repeat(32) }
 export const FRESH = 'f'.repeat(32)
+export const DRAIN_MS = 500
+const WELCOME_BYTES = 12 + 25 + 32
 
 export function helloOf(side: Side, more: Partial<Hello> = {}): Hello {
   return {
@@ -34,14 +37,10 @@ export function helloOf(side: Side, more: Partial<Hello> = {}): Hello {
   }
 }
 
-export function linkOf(
-  side: Side,
-  {
-    secret = 'a secret',
-    hello = {},
-    ...more
-  }: { secret?: string; hello?: Partial<Hello> } & Partial<Omit<LinkOptions, 'hello'>> = {},
-): Link {
+/** What is other than usual about a link. */
+export type LinkChanges = { secret?: string; hello?: Partial<Hello> } & Partial<Omit<LinkOptions, 'hello'>>
+
+export function linkOf(side: Side, { secret = 'a secret', hello = {}, ...more }: LinkChanges = {}): Link {
   return new Link({
     hello: helloOf(side, hello),
     key: proofKey(utf8.encode(secret), hash, utf8),
@@ -56,7 +55,8 @@ export function linkOf(
 
 export function sessionOf(side: Side, more: Partial<ConstructorParameters<typeof Session>[0]> = {}): Session {
   const peer = PEER[side === 'dialer' ? 'listener' : 'dialer']
-  return new Session({ id: FRESH, peer, attempt: 1, limits: LIMITS, peerLimits: LIMITS, drainMs: 5000, utf8, ...more })
+  const common = { id: FRESH, peer, attempt: 1, limits: LIMITS, peerLimits: LIMITS, drainMs: DRAIN_MS, utf8 }
+  return new Session({ ...common, ...more })
 }
 
 /** What a link has to write, as one piece. */
@@ -90,26 +90,82 @@ export function polled(link: Link): ProtocolEvent[] {
   return events
 }
 
+export function endOf(events: ProtocolEvent[]): EndedEvent['end'] {
+  const last = events.at(-1)
+  if (last?.type !== 'ended')
+    throw new Error(`expected the end, saw ${events.map(({ type }) => type).join(', ') || 'nothing'}`)
+  return last.end
+}
+
 export const FRESH_WELCOME = {
   verdict: 'fresh',
   welcome: { status: 'new', session: FRESH, received: 0 },
 } as const
 
-/** Both links open, both sessions attached, both first acknowledgements exchanged. */
-export function opened(): { dialer: Link; listener: Link; asking: Session; answering: Session } {
+interface Links {
+  readonly dialer: Link
+  readonly listener: Link
+}
+
+interface Sessions {
+  readonly asking: Session
+  readonly answering: Session
+}
+
+/** Two links that have proven each other; the listener is left to welcome. */
+export function proven(ofDialer: LinkChanges = {}, ofListener: LinkChanges = {}, now = 0): Links {
+  const dialer = linkOf('dialer', { now, ...ofDialer })
+  const listener = linkOf('listener', { now, ...ofListener })
+  feed(listener, written(dialer, now), now)
+  feed(dialer, written(listener, now), now)
+  feed(listener, written(dialer, now), now)
+  return { dialer, listener }
+}
+
+/** The four messages of a handshake, each as its bytes, and the ACK that goes out behind WELCOME. */
+export function messages(): Links & Record<'hello' | 'challenge' | 'proof' | 'welcome' | 'firstAck', Uint8Array> {
   const dialer = linkOf('dialer')
   const listener = linkOf('listener')
-  feed(listener, written(dialer))
-  feed(dialer, written(listener))
-  feed(listener, written(dialer))
-  const answering = sessionOf('listener')
-  listener.welcome(answering, FRESH_WELCOME, 0)
-  const asking = sessionOf('dialer')
-  dialer.receive(written(listener), false, 0)
-  const welcomed = dialer.poll()
-  if (welcomed?.type !== 'welcomed') throw new Error('expected a WELCOME')
-  dialer.attach(asking, FRESH_WELCOME)
-  polled(dialer)
+  const hello = written(dialer)
+  feed(listener, hello)
+  const challenge = written(listener)
+  feed(dialer, challenge)
+  const proof = written(dialer)
+  feed(listener, proof)
+  listener.welcome(sessionOf('listener'), FRESH_WELCOME, 0)
+  const welcomed = written(listener)
+  const [welcome, firstAck] = [welcomed.subarray(0, WELCOME_BYTES), welcomed.subarray(WELCOME_BYTES)]
+  return { dialer, listener, hello, challenge, proof, welcome, firstAck }
+}
+
+/** Proven links take sessions up: new ones, or such as go on where they are. @returns what the listener wrote, from WELCOME on */
+export function carry(
+  { dialer, listener }: Links,
+  { asking, answering }: Sessions,
+  how: 'fresh' | 'resume',
+  now = 0,
+): Uint8Array {
+  const welcome = { status: 'resumed', session: FRESH, received: answering.received } as const
+  const from = (received: number) => (how === 'fresh' ? FRESH_WELCOME : ({ verdict: how, welcome, received } as const))
+  listener.welcome(answering, from(asking.received), now)
+  const first = written(listener, now)
+  dialer.receive(first, false, now)
+  if (dialer.poll()?.type !== 'welcomed') throw new Error('expected a WELCOME')
+  dialer.attach(asking, from(answering.received))
+  return first
+}
+
+/** Both links open, both sessions attached, both first acknowledgements exchanged. */
+export function opened(ofDialer: LinkChanges = {}, ofListener: LinkChanges = {}): Links & Sessions {
+  const { dialer, listener } = proven(ofDialer, ofListener)
+  // As a driver does it: the limits of the peer are those of its hello.
+  const limitsOf = (own: LinkChanges, link: Link) => ({
+    limits: { ...LIMITS, ...own.hello?.limits },
+    peerLimits: link.peer?.limits ?? LIMITS,
+  })
+  const asking = sessionOf('dialer', limitsOf(ofDialer, dialer))
+  const answering = sessionOf('listener', limitsOf(ofListener, listener))
+  carry({ dialer, listener }, { asking, answering }, 'fresh')
   feed(listener, written(dialer))
   feed(dialer, written(listener))
   return { dialer, listener, asking, answering }

@@ -6,7 +6,7 @@ import { hash } from '../../src/connection/runtime.node.js'
 import { utf8 } from '../../src/connection/text.js'
 import { CONTENT, FAIL_REASON, KIND, proofKey, type ProtocolEvent } from '../../src/protocol/index.js'
 import { dialerProof, listenerProof, transcriptHash } from '../../src/protocol/proof.js'
-import { feed, frame, FRESH_WELCOME, helloOf, join, linkOf, opened, sessionOf, written } from './links.js'
+import { feed, frame, FRESH_WELCOME, helloOf, join, linkOf, messages, opened, written } from './links.js'
 
 const SECRET = 'a secret'
 
@@ -164,17 +164,7 @@ export function frameVectors(): { good: object[]; bad: BadFrame[] } {
 
 /** One whole handshake with all its inputs and intermediate values, and variations of it that must fail. */
 export function handshakeVectors(): object {
-  const dialer = linkOf('dialer', { secret: SECRET })
-  const listener = linkOf('listener', { secret: SECRET })
-  const hello = written(dialer)
-  feed(listener, hello)
-  const challenge = written(listener)
-  feed(dialer, challenge)
-  const prove = written(dialer)
-  feed(listener, prove)
-  listener.welcome(sessionOf('listener'), FRESH_WELCOME, 0)
-  const afterProof = written(listener)
-  const welcome = afterProof.subarray(0, 12 + 25 + 32)
+  const { hello, challenge, proof, welcome, firstAck } = messages()
 
   const key = proofKey(text(SECRET), hash, utf8)
   const transcript = transcriptHash(hash, [
@@ -219,9 +209,9 @@ export function handshakeVectors(): object {
     messages: {
       dialerHello: hex(hello),
       listenerHello: hex(challenge),
-      prove: hex(prove),
+      prove: hex(proof),
       welcome: hex(welcome),
-      firstAck: hex(afterProof.subarray(welcome.length)),
+      firstAck: hex(firstAck),
     },
     values: {
       key: hex(key),

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { utf8 } from '../../src/connection/text.js'
 import { CONTENT, FAIL_REASON, QUEUE_FULL, TAKEN, type ProtocolEvent } from '../../src/protocol/index.js'
+import { AT_REST } from './ends.js'
 import { World, type Call, type Machine } from './machine.js'
 
 const LIMITS = {
@@ -180,15 +181,7 @@ function play(seed: number): { cuts: number; resumed: number; calls: number } {
     const heard = scripts[1 - at]?.heard
     expect(heard).toEqual(Array.from({ length: script.notified }, (_, number) => number))
     const stats = script.me.session?.stats()
-    expect(stats).toMatchObject({
-      queuedBytes: 0,
-      unacknowledgedBytes: 0,
-      reassemblyBytes: 0,
-      inboxBytes: 0,
-      queriesInFlight: 0,
-      callsWaiting: 0,
-      handlersRunning: 0,
-    })
+    expect(stats).toMatchObject(AT_REST)
     expect(script.me.session?.idle).toBe(true)
     expect(script.me.session?.acked).toBe(script.me.session?.handed)
   }

@@ -9,7 +9,7 @@ import {
   type LinkCause,
   type LinkState,
 } from '../../src/protocol/index.js'
-import { feed, frame, FRESH_WELCOME, join, linkOf, opened, polled, sessionOf, written } from './links.js'
+import { feed, frame, FRESH_WELCOME, join, linkOf, opened, polled, proven, sessionOf, written } from './links.js'
 
 const STATES = Object.keys(LINK_MOVES) as LinkState[]
 const CAUSES: LinkCause[] = [
@@ -89,13 +89,7 @@ const REACHED: Record<LinkState, () => Link> = {
     feed(listener, written(linkOf('dialer')))
     return listener
   },
-  judging: () => {
-    const [dialer, listener] = [linkOf('dialer'), linkOf('listener')]
-    feed(listener, written(dialer))
-    feed(dialer, written(listener))
-    feed(listener, written(dialer))
-    return listener
-  },
+  judging: () => proven().listener,
   open: () => opened().listener,
   closing: () => {
     const { listener } = opened()
