@@ -206,11 +206,15 @@ describe('a page', () => {
   inBrowser('that is loaded again without a goodbye is a new peer, and what it was asked is lost', async () => {
     const { page, url, node } = await pair({ holdMs: 200 })
     const first = node.peer?.instance
+    const before = node.stats().session?.sentFrames ?? 0
     const asked = node.query('never').catch((error: unknown) => error)
     const paired = new Promise((resolve) => {
       node.on('paired', resolve)
     })
-    await vi.waitUntil(() => node.stats().session?.unacknowledgedBytes === 0)
+    await vi.waitUntil(() => {
+      const { sentFrames = 0, unacknowledgedBytes } = node.stats().session ?? {}
+      return sentFrames > before && unacknowledgedBytes === 0
+    })
     await page.reload()
     expect(await connect(page, url)).toBe('paired')
     expect(await paired).toMatchObject({ peer: 'new', resumed: false })

@@ -14,7 +14,7 @@ it('is the example peer.mjs', () => {
   expect(readFileSync(join(repository, 'examples/peer.mjs'), 'utf8')).toBe(block)
 })
 
-it(`pairs ${RUNS} times, prints world twice and ends by itself`, { timeout: 120_000 }, async () => {
+it(`pairs ${RUNS} times, prints world twice and ends by itself`, { timeout: 400_000 }, async () => {
   expect(block.split("'example'")).toHaveLength(2)
   const random = seeded('start offsets')
   const lengths: number[] = []

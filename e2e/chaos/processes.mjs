@@ -10,8 +10,8 @@ import { setTimeout as after } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const WORKER = fileURLToPath(new URL('./worker.mjs', import.meta.url))
-/** From the last restart, SIGCONT or cut to a pair that answers both ways. */
-const PAIR_MS_MAX = 5000
+/** From the last restart, SIGCONT or cut to a pair that answers both ways: some 2 s, and room for a machine that is busy. */
+const PAIR_MS_MAX = 10_000
 /** Calls that are open at the end settle, and both close: a query's time and the drain's, and room for a slow machine. */
 const END_MS_MAX = 25_000
 
