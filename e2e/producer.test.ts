@@ -9,7 +9,7 @@ import { folder, Peer, repository } from './processes.js'
 const SECONDS = Number(process.env['PRODUCER_SECONDS'] ?? 3)
 const OUTSTANDING = 2000
 /** How long a consumer is busy with each. */
-const CONSUME_MS = 8
+const CONSUME_MS = 20
 const UNBOUNDED_PER_SECOND = 20_000
 const MB = 1e6
 

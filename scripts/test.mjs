@@ -43,8 +43,13 @@ const vitest = (/** @type {string} */ name, /** @type {string[]} */ ...args) => 
 
 /** @type {Stage[]} */
 const stages = [
-  // The longest that others may run beside comes first.
+  // The longest that others may run beside come first.
   { name: 'unit', shows: 'the packages do what they say, in virtual time', ...vitest('unit') },
+  {
+    name: 'tarballs',
+    shows: 'the packed packages work in empty folders',
+    commands: [[node, script('tarballs.mjs')]],
+  },
   { name: 'format', shows: 'the code is formatted', commands: [[bin('prettier'), '--check', '--log-level=warn', '.']] },
   { name: 'lint', shows: 'no lint, and the protocol is pure', commands: [[bin('eslint'), '.', '--max-warnings=0']] },
   {
@@ -82,12 +87,6 @@ const stages = [
       [node, script('sim.mjs'), '--built', '--seed', '1', '--count', '10000'],
       [node, script('sim.mjs'), '--built', '--count', '10000'],
     ],
-    alone: true,
-  },
-  {
-    name: 'tarballs',
-    shows: 'the packed packages work in empty folders',
-    commands: [[node, script('tarballs.mjs')]],
     alone: true,
   },
   {
