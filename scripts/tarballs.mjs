@@ -1,6 +1,6 @@
 // Packs every package, installs the tarballs in empty folders outside the workspace, and uses them as people do: TypeScript as
 // ES module and CommonJS, plain require, Jest, a Vite build for browsers, the program of the README, the cases of the testkit, and
-// the template of a transport. No network is used; the tools are run by path from the workspace.
+// two transports: the template, and one over files. No network is used; the tools are run by path from the workspace.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -109,7 +109,22 @@ try {
   const waiting = Promise.all([
     check('the cases of the testkit under node --test', () => nodeTest(app)),
     check('the cases of the testkit under bun test', () => bunTest(app)),
-    check('the template of a transport builds, passes the cases, and is a package', () => template(tarballs)),
+    check('the template of a transport builds, passes the cases, and is a package', () =>
+      transport(tarballs, {
+        name: 'transport-template',
+        needs: ['core', 'testkit'],
+        where: String(20_000 + (process.pid % 10_000)),
+        modules: ['index'],
+      }),
+    ),
+    check('the transport over files builds, passes the cases, and is a package', () =>
+      transport(tarballs, {
+        name: 'write-a-transport',
+        needs: ['core', 'crypto', 'testkit'],
+        where: join(work, 'files'),
+        modules: ['folder', 'follow', 'index', 'owner', 'pipe'],
+      }),
+    ),
   ])
   waiting.catch(() => undefined)
   const readme = readmeProgram()
@@ -441,28 +456,31 @@ function passedCases({ code, output }) {
   return `${passed} pass, ${skipped} are skipped with a reason`
 }
 
-/** As somebody does who copies it, but that the tools are those of the workspace. @param {string[]} tarballs */
-async function template(tarballs) {
-  const folder = join(work, 'template')
+/**
+ * An example that is a package of its own, used as by somebody who copies it, but that the tools are those of the workspace.
+ * @param {string[]} tarballs
+ * @param {{ name: string, needs: string[], where: string, modules: string[] }} example where its two processes meet; its modules
+ */
+async function transport(tarballs, { name: example, needs, where, modules }) {
+  const folder = join(work, example)
   const isMade = (/** @type {string} */ path) => ['dist', 'node_modules'].includes(basename(path))
-  cpSync(join(root, 'examples', 'transport-template'), folder, { recursive: true, filter: (path) => !isMade(path) })
+  cpSync(join(root, 'examples', example), folder, { recursive: true, filter: (path) => !isMade(path) })
   const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-  for (const name of ['@pairlink/core', '@pairlink/testkit']) {
+  for (const name of needs.map((each) => `@pairlink/${each}`)) {
     manifest.devDependencies[name] = `file:${tarball(tarballs, name)}`
   }
   const tools = ['@types/node', 'typescript']
   for (const name of tools) delete manifest.devDependencies[name]
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
   execFileSync('npm', ['install', '--offline', '--loglevel=error'], { cwd: folder, env, stdio: 'pipe' })
-  assert.deepEqual(readdirSync(join(folder, 'node_modules', '@pairlink')).sort(), ['core', 'testkit'])
+  assert.deepEqual(readdirSync(join(folder, 'node_modules', '@pairlink')).sort(), needs)
   mkdirSync(join(folder, 'node_modules', '@types'))
   for (const name of tools) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
 
   const path = [dirname(bin('tsc')), process.env.PATH].join(delimiter)
   const told = passedCases(await runProgram(folder, 'npm', ['test'], 120_000, { ...env, PATH: path }))
 
-  const port = String(20_000 + (process.pid % 10_000))
-  const results = await Promise.all([run(folder, 'example.mjs', port), run(folder, 'example.mjs', port)])
+  const results = await Promise.all([run(folder, 'example.mjs', where), run(folder, 'example.mjs', where)])
   assert.deepEqual(results.map(({ output }) => output).sort(), ['dialer world\n', 'listener world\n'])
 
   const packed = execFileSync('npm', ['pack', '--json', '--dry-run', '--ignore-scripts'], {
@@ -472,7 +490,8 @@ async function template(tarballs) {
   })
   const [{ files }] = JSON.parse(packed)
   const names = files.map((/** @type {{ path: string }} */ file) => file.path).sort()
-  assert.deepEqual(names, ['README.md', 'dist/src/index.d.ts', 'dist/src/index.js', 'package.json'])
+  const built = modules.flatMap((module) => [`dist/src/${module}.d.ts`, `dist/src/${module}.js`])
+  assert.deepEqual(names, ['README.md', ...built, 'package.json'])
   return told
 }
 

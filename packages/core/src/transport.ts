@@ -38,6 +38,9 @@ export interface Transport {
    *
    * After a Pipe the core calls its `start` at once and shakes hands over it; after `'absent'` it listens, where it may.
    *
+   * It may take the time that finding out takes. The core bounds it by `signal` alone and tries nothing else meanwhile, so one
+   * who may never answer, because it is stopped, is waited for a few seconds at most: then it is `'full'`.
+   *
    * Rejects when no retry can help, with a `PairlinkError` where the reason is known (`ADDRESS_INVALID`); any other error
    * becomes an `ADDRESS_INVALID` with it as the cause. `connect` fails with it; after a loss it ends the Connection, or, with
    * another code, is told and tried again.
@@ -92,8 +95,8 @@ export interface Listener {
   holds?(): boolean
   /**
    * Gives the address up, touching nothing that a successor may own by now, and accepts nothing more. Pipes that were
-   * accepted live on. Resolves when no handle and no file is left; calling again returns the same promise. It should not
-   * reject: there is nothing left to try.
+   * accepted live on. Resolves when no handle and no file is left, but for what the next ones use again, such as a lock;
+   * calling again returns the same promise. It should not reject: there is nothing left to try.
    */
   close(): Promise<void>
   /** Whether it keeps the process alive, as it does at first. */
@@ -115,14 +118,17 @@ export interface Listener {
 export interface Pipe {
   /** Who accepted, where that can be told: another string once the address has changed hands. */
   readonly holder?: string
-  /** Begins delivery. Called exactly once, synchronously with receiving the pipe; until then nothing is read. */
+  /**
+   * Begins delivery. Called once, synchronously with receiving the pipe; until then nothing is read. No other method comes
+   * before it but `destroy`, which may also come in its place.
+   */
   start(sink: PipeSink): void
   /**
    * Writes the chunks in order. The caller does not change them until the peer has acknowledged what they carry or `drained`
    * was called, since the pipe may hold on to them; the pipe never does: they are sent again over the next one.
    *
    * Returns false for *enough*: the bytes were taken, and the caller waits for `drained` before it writes again, but for a
-   * last word before `end`. A pipe that cannot tell what has left returns true: then the protocol bounds what is under way,
+   * last word before `end`. What has left is said at `drained`. A pipe that cannot tell returns true: then the protocol bounds what is under way,
    * by `replayBytesMax`, and answers to small calls wait behind all of it.
    * After `end` or `destroy`, and when the pipe is broken, it does nothing.
    */
@@ -135,7 +141,8 @@ export interface Pipe {
   end(): void
   /**
    * Ends both directions at once, and may lose what was written, but not change or reorder it. The other side reads an end
-   * or is closed, as soon as it can be told. Idempotent, also behind `end`; `closed` follows, never synchronously.
+   * or is closed, as soon as it can be told. Idempotent, also behind `end` and before `start`; `closed` follows, where there is
+   * a sink, and never synchronously.
    */
   destroy(): void
   /** Whether it keeps the process alive, as it does at first. */
@@ -153,13 +160,17 @@ export interface PipeSink {
    * otherwise the receiver owns them.
    */
   bytes(chunk: Uint8Array, transient: boolean): void
-  /** After `write` returned false: everything written so far has left the process, and the chunks are the caller's again. */
+  /**
+   * After `write` returned false: everything written so far has left the process, and the chunks are the caller's again. It
+   * has left when it is with the other side, or with a system that holds no more than some megabytes. A medium without a
+   * limit of its own, such as a file, a queue or a database, has let go of it once the other side has read it.
+   */
   drained(): void
   /** The other side ended its direction: no more `bytes` follow. The core ends its own, or destroys the pipe. */
   ended(): void
   /**
-   * The last call: both directions are over and no handle is left. `error` says why, where it was not orderly. Any error is
-   * a lost link; a `PairlinkError` also becomes what `connect` fails with, or what the event `refused` tells of a stranger.
+   * The last call: both directions are over and no handle is left. `error` says why, where it was not orderly. After the other
+   * side's `destroy` it may be there or not, as the medium tells. Any error is a lost link; a `PairlinkError` also becomes what `connect` fails with, or what the event `refused` tells of a stranger.
    */
   closed(error?: Error): void
 }

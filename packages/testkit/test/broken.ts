@@ -2,6 +2,7 @@
  * Transports that are wrong in one place each, and which case must find it. Each is the memory transport with one change, and
  * strikes as such faults do: in one situation, so that everything else goes on working.
  */
+import { closeSync, openSync } from 'node:fs'
 import type { Listener, Pipe, PipeSink, Transport } from '@pairlink/core'
 import { memory, type MemoryPlace, type Place } from '../src/index.js'
 import { placeOf } from './memory-place.js'
@@ -29,6 +30,8 @@ interface Change {
   readonly pipe?: (sound: Pipe, from: 'dial' | 'accept') => Pipe
   readonly listener?: (sound: Listener) => Listener
   readonly handles?: () => number
+  readonly leftovers?: () => number
+  readonly dispose?: () => void
 }
 
 /** Places whose transports are changed. `change` is asked once for each place. */
@@ -39,10 +42,20 @@ function changed(
   return () => {
     const sound = memory(options)
     const place = placeOf(sound)
-    const { dial, listen, pipe = (same) => same, listener = (same) => same, handles } = change(sound, place)
+    const {
+      dial,
+      listen,
+      pipe = (same) => same,
+      listener = (same) => same,
+      handles,
+      leftovers,
+      dispose,
+    } = change(sound, place)
     return {
       ...place,
       handles: () => sound.handles + (handles?.() ?? 0),
+      leftovers: () => sound.handles + (leftovers?.() ?? 0),
+      dispose: () => dispose?.(),
       listener: () => {
         const of = place.listener()
         const soundDial = (signal: AbortSignal) => async (): Promise<Dialled> => {
@@ -318,15 +331,33 @@ export const BROKEN: readonly BrokenTransport[] = [
       })),
   },
   {
-    fault: "says 'again' at a stale address, for ever",
+    fault: "says 'again' to the first who dials a stale address",
     fails: 'stale-address',
     make: () =>
-      changed((_place, { leaveStale }) => {
-        void leaveStale
+      changed(() => {
+        let isFirst = true
         return {
           dial: async (sound, _signal, transport) => {
             const dialled = await sound()
-            return dialled === 'absent' && transport.refusedBy?.() !== undefined ? 'again' : dialled
+            if (dialled !== 'absent' || transport.refusedBy?.() === undefined || !isFirst) return dialled
+            isFirst = false
+            return 'again'
+          },
+        }
+      }),
+  },
+  {
+    fault: 'removes what a killed one has left a moment after it has looked',
+    fails: 'stale-address-at-once',
+    make: () =>
+      changed((place) => {
+        let removals = 0
+        return {
+          listen: async (sound, _signal, transport) => {
+            if (transport.refusedBy?.() === undefined) return sound()
+            await turns(3 * removals++)
+            place.removeAddress()
+            return sound()
           },
         }
       }),
@@ -364,6 +395,41 @@ export const BROKEN: readonly BrokenTransport[] = [
             left--
             return dialled
           },
+        }
+      }),
+  },
+  {
+    fault: 'opens a file for each pipe that it accepts, and never closes it',
+    fails: 'no-descriptor-left',
+    make: () =>
+      changed(() => {
+        const files: number[] = []
+        return {
+          pipe: (pipe, from) => {
+            if (from === 'accept') files.push(openSync('/dev/null', 'r'))
+            return pipe
+          },
+          dispose: () => {
+            for (const file of files) closeSync(file)
+          },
+        }
+      }),
+  },
+  {
+    fault: 'leaves a file of each pipe that was destroyed',
+    fails: 'no-file-left',
+    make: () =>
+      changed(() => {
+        let left = 0
+        return {
+          leftovers: () => left,
+          pipe: (pipe) =>
+            altered(pipe, {
+              destroy: () => {
+                left++
+                pipe.destroy()
+              },
+            }),
         }
       }),
   },
@@ -527,6 +593,53 @@ export const BROKEN: readonly BrokenTransport[] = [
       }),
   },
   {
+    fault: 'says drained in the next turn, however much has left by then',
+    fails: 'drained-behind-enough',
+    make: () =>
+      onPipes((pipe) => {
+        const queue: Uint8Array[] = []
+        let sinkOf: PipeSink | undefined
+        let isFlushing = false
+        let isEnding = false
+        const flush = (): void => {
+          const taken: Uint8Array[] = []
+          while (queue.length > 0 && lengthOf(taken) < 262_144) taken.push(...queue.splice(0, 1))
+          pipe.write(taken)
+          isFlushing = queue.length > 0
+          if (isFlushing) setImmediate(flush)
+          else if (isEnding) pipe.end()
+        }
+        return altered(pipe, {
+          start: (sink) => {
+            sinkOf = sink
+            pipe.start(tapped(sink, { drained: () => undefined }))
+          },
+          write: (chunks) => {
+            if (isEnding) return true
+            // In pieces, and copied: what was drained is the writer's.
+            for (const chunk of chunks) {
+              for (let at = 0; at < chunk.length; at += 65_536)
+                queue.push(new Uint8Array(chunk.subarray(at, at + 65_536)))
+            }
+            if (!isFlushing && queue.length > 0) setImmediate(flush)
+            isFlushing = queue.length > 0
+            if (lengthOf(queue) < 65_536) return true
+            setImmediate(() => sinkOf?.drained())
+            return false
+          },
+          end: () => {
+            isEnding = true
+            if (!isFlushing) pipe.end()
+          },
+          destroy: () => {
+            isEnding = true
+            queue.length = 0
+            pipe.destroy()
+          },
+        })
+      }),
+  },
+  {
     fault: 'says drained while it still holds what was written',
     fails: 'chunks-are-free-once-drained',
     make: () =>
@@ -611,9 +724,9 @@ export const BROKEN: readonly BrokenTransport[] = [
         let sinkOf: PipeSink | undefined
         let isClosed = false
         const closed = (error?: Error): void => {
-          if (isClosed) return
+          if (isClosed || sinkOf === undefined) return
           isClosed = true
-          sinkOf?.closed(error)
+          sinkOf.closed(error)
         }
         return altered(pipe, {
           start: (sink) => {
@@ -839,19 +952,22 @@ export const BROKEN: readonly BrokenTransport[] = [
       }),
   },
   {
-    fault: 'tells closed twice',
+    fault: 'tells closed twice when it has read anything',
     fails: 'closed-once-and-last',
     make: () =>
       onPipes((pipe) =>
         altered(pipe, {
           start: (sink) => {
+            let hasRead = false
             pipe.start(
               tapped(sink, {
+                bytes: (chunk, transient) => {
+                  hasRead = true
+                  sink.bytes(chunk, transient)
+                },
                 closed: (error) => {
                   sink.closed(error)
-                  setTimeout(() => {
-                    sink.closed(error)
-                  }, 10)
+                  if (hasRead) setTimeout(() => sink.closed(error), 10)
                 },
               }),
             )
@@ -878,6 +994,26 @@ export const BROKEN: readonly BrokenTransport[] = [
           },
           ref: () => {
             if (isClosed) throw new Error('it is closed')
+          },
+        })
+      }),
+  },
+  {
+    fault: 'tells closed twice when it was destroyed before its start',
+    fails: 'destroy-before-start',
+    make: () =>
+      onPipes((pipe) => {
+        let isStarted = false
+        let isEarly = false
+        return altered(pipe, {
+          start: (sink) => {
+            isStarted = true
+            pipe.start(sink)
+            if (isEarly) setImmediate(() => setImmediate(() => sink.closed()))
+          },
+          destroy: () => {
+            isEarly ||= !isStarted
+            pipe.destroy()
           },
         })
       }),

@@ -16,6 +16,7 @@ export const MANIFEST: TransportManifest = {
   goesStale: true,
   keepsAlive: false,
   countsHandles: true,
+  countsLeftovers: true,
   processes: false,
   encryption: aes256gcm(new Uint8Array(32).fill(7)),
 }
@@ -31,5 +32,7 @@ export function placeOf(place: MemoryPlace): Place {
       place.removeAddress()
     },
     handles: () => place.handles,
+    // What lies at this place is what is open there.
+    leftovers: () => place.handles,
   }
 }

@@ -131,16 +131,12 @@ class SocketPipe implements Pipe {
     socket.once('end', () => {
       sink.ended()
     })
-    socket.once('close', () => {
+    const closed = (): void => {
       sink.closed(this.#error)
-    })
-    if (socket.destroyed) {
-      process.nextTick(() => {
-        sink.closed(this.#error)
-      })
-    } else {
-      socket.resume()
     }
+    if (socket.closed) process.nextTick(closed)
+    else socket.once('close', closed)
+    if (!socket.destroyed) socket.resume()
   }
 
   write(chunks: readonly Uint8Array[]): boolean {

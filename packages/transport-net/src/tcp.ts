@@ -73,7 +73,7 @@ class TcpTransport implements Transport {
     }
     this.address = `${scheme}://${literal === 6 ? `[${host}]` : host}:${port}`
     // What another name stands for is decided elsewhere and may change, so it counts as a network.
-    this.reach = host === LOCALHOST || isLoopback(host) ? 'host' : 'network'
+    this.reach = host.toLowerCase() === LOCALHOST || isLoopback(host) ? 'host' : 'network'
     this.encrypted = layer.encrypted
     this.#layer = layer
     this.#host = host

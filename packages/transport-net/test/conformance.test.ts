@@ -1,18 +1,16 @@
 /** unix() and tcp() keep the contract of transports, by the cases that authors of other transports run. */
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { readdirSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { aes256gcm } from '../../crypto/src/index.js'
 import { transportCases, type PeerProcess, type PeerRole, type TransportManifest } from '@pairlink/testkit'
 import { describe } from 'vitest'
 import { runCases } from '../../testkit/test/run-cases.js'
 import { tcp, unix } from '../src/index.js'
-import { leaveStale, programOf } from './children.js'
+import { programOf } from './children.js'
 import type { Where } from './conformance-peer.js'
-import { freshDirectory } from './place.js'
+import { freePort, freshDirectory } from './place.js'
 
 const PEER = fileURLToPath(new URL('conformance-peer.ts', import.meta.url))
 
@@ -39,14 +37,14 @@ describe('unix()', () => {
       const path = join(freshDirectory(), 's')
       return {
         listener: () => unix(path),
-        leaveStale: () => leaveStale(path),
         removeAddress: () => {
           rmSync(path)
         },
+        leftovers: () => readdirSync(dirname(path)).length,
         spawn: (role) => spawnPeer({ path }, role),
       }
     },
-    { ...SOCKETS, reach: 'user', holder: true, canBeLost: true, goesStale: true },
+    { ...SOCKETS, reach: 'user', holder: true, canBeLost: true, goesStale: true, countsLeftovers: true },
   )
   runCases(cases)
 })
@@ -54,10 +52,7 @@ describe('unix()', () => {
 describe('tcp()', () => {
   const cases = transportCases(
     async () => {
-      const server = createServer().listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      const { port } = server.address() as AddressInfo
-      await new Promise((resolve) => server.close(resolve))
+      const port = await freePort()
       return { listener: () => tcp({ port }), spawn: (role) => spawnPeer({ port }, role) }
     },
     { ...SOCKETS, reach: 'host', holder: false, canBeLost: false, goesStale: false },

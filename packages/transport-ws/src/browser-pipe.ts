@@ -8,6 +8,7 @@ import { CLOSE_DONE, END, MESSAGE_BYTES_MAX, messagesOf } from './messages.js'
 /** What is used of a `WebSocket`. */
 export interface PlatformSocket {
   binaryType: string
+  readonly readyState: number
   readonly bufferedAmount: number
   send(message: Uint8Array): void
   close(code?: number): void
@@ -17,6 +18,8 @@ export interface PlatformSocket {
   onclose: ((event: { readonly code: number; readonly wasClean: boolean }) => void) | null
 }
 
+/** The `readyState` of one that has told its end. */
+const CLOSED = 3
 /** From here on *enough* is said. What was sent is only known to have left a moment later, however little it was. */
 const WAITING_BYTES_MAX = 256 * 1024
 /** The shortest that browsers allow again and again. A page that is not seen is woken once a second, or by what comes in. */
@@ -45,6 +48,14 @@ export class PlatformPipe implements Pipe {
 
   start(sink: PipeSink): void {
     this.#sink = sink
+    if (this.#isDestroyed) return
+    if (this.#socket.readyState === CLOSED) {
+      this.#isDestroyed = true
+      setTimeout(() => {
+        this.#closed(new Error('the WebSocket was cut off as soon as it was open'))
+      }, 0)
+      return
+    }
     this.#socket.onmessage = ({ data }) => {
       this.#message(data)
       this.#lookWhetherDrained()

@@ -2,8 +2,8 @@
  * Dials a URL from Node.js: for the other side of a server that is there already, which can only listen. In a bundle for
  * browsers `browser.ts` stands in the place of the whole package. It must not show a type of Node.js.
  */
-import type { Transport } from '@pairlink/core'
-import { checkOptions, tcpWith } from '@pairlink/transport-net/layer'
+import type { Pipe, Transport } from '@pairlink/core'
+import { checkOptions, tcpWith, type Layer } from '@pairlink/transport-net/layer'
 import { open, openSecurely } from './opening.js'
 import { WsPipe } from './pipe.js'
 import { reachOf, urlOf } from './url.js'
@@ -33,8 +33,7 @@ export function webSocket(url: string | URL, options: DialOptions = {}): Transpo
   const host = parsed.hostname.replace(/^\[|\]$/g, '')
   const address = parsed.href
   const pem = ca instanceof Uint8Array ? Buffer.from(ca) : ca
-  // The URL says plainly where the link leads to.
-  const place = tcpWith(parsed.protocol.slice(0, -1), { port, host, allowNetwork: true }, 0, {
+  const layer: Layer = {
     encrypted: isSecure,
     check: () => undefined,
     accepted: (socket) => {
@@ -51,12 +50,31 @@ export function webSocket(url: string | URL, options: DialOptions = {}): Transpo
           },
         }),
     }),
-  })
+  }
+  // The URL says plainly where the link leads to.
+  const placeAt = (at: string): Transport =>
+    tcpWith(parsed.protocol.slice(0, -1), { port, host: at, allowNetwork: true }, 0, layer)
+  const place = placeAt(host)
+  // As in browsers: a server at localhost may have either address, and most names of it stand for 127.0.0.1 first.
+  const other = host === 'localhost' ? placeAt('::1') : undefined
   return {
     address,
     reach: reachOf(parsed.hostname),
     encrypted: isSecure,
-    dial: (signal) => place.dial(signal),
+    async dial(signal) {
+      const dialled = await place.dial(signal)
+      return dialled === 'absent' && other !== undefined ? pipeOrAbsent(other, signal) : dialled
+    },
     listen: () => Promise.resolve('cannot'),
+  }
+}
+
+/** Nobody is at an address that this host does not have, either. */
+async function pipeOrAbsent(place: Transport, signal: AbortSignal): Promise<Pipe | 'absent'> {
+  try {
+    const dialled = await place.dial(signal)
+    return typeof dialled === 'string' ? 'absent' : dialled
+  } catch {
+    return 'absent'
   }
 }

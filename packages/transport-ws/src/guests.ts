@@ -15,7 +15,7 @@ export interface Guests {
 }
 
 /** Which fault of a request, as the `reason` of the error. */
-type Reason = 'path' | 'upgrade' | 'version' | 'host' | 'origin' | 'subprotocol' | 'malformed'
+type Reason = 'path' | 'upgrade' | 'version' | 'host' | 'origin' | 'subprotocol' | 'malformed' | 'reach'
 
 export interface Refusal {
   readonly reason: Reason
@@ -52,12 +52,17 @@ export const FAULTS = {
     text: 'asked for another subprotocol, so it is no pairlink',
   },
   malformed: { status: 400, answer: 'This is no request for a WebSocket.', text: 'sent no request for a WebSocket' },
+  reach: {
+    status: 403,
+    answer: 'This server can be reached from beyond its host, which the listener does not allow.',
+    text: 'came while the server listens beyond this host; if it shall, give allowNetwork: true where the link is encrypted',
+  },
 } as const satisfies Record<Reason, { readonly status: number; readonly answer: string; readonly text: string }>
 
 const PATH_DEFAULT = '/pairlink'
 const VERSION = '13'
 /** What a page may have as its Origin: a scheme, a host and perhaps a port. */
-const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]*$/
+const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]+$/
 /** A host and perhaps a port, and nothing else that a URL may have in this place. */
 const HOST = /^[^/?#@\\\s]+$/
 
@@ -73,10 +78,12 @@ export function guestsOf(who: string, options: GuestOptions, own: readonly strin
   const isHost = (name: string): boolean => names.has(name) || (isLoopbackIn && reachOf(name) === 'host')
   return {
     path,
-    judge({ method, url, headers }) {
+    judge({ method, url, headers, headersDistinct }) {
       const fault = (reason: Reason, found: string | undefined): Refusal => ({ reason, found })
       const asked = url?.split('?', 1)[0]
       if (asked !== path) return fault('path', asked)
+      // Who stands before this server may have gone by the other one.
+      if ((headersDistinct['host']?.length ?? 0) > 1) return fault('malformed', 'two Host headers')
       const name = hostOf(headers.host)
       if (name === undefined || !isHost(name)) return fault('host', headers.host)
       const { origin } = headers
@@ -101,7 +108,8 @@ function list(who: string, name: string, value: unknown): readonly string[] {
 function checkPath(who: string, path: unknown): string {
   if (typeof path === 'string' && path.startsWith('/') && URL.canParse(path, 'http://localhost')) {
     // Requests carry it as browsers write it.
-    if (new URL(path, 'http://localhost').href === `http://localhost${path}` && !/[?#]/.test(path)) return path
+    if (new URL(path, 'http://localhost').href === `http://localhost${path}` && !/[?#]|%(?![\da-f]{2})/i.test(path))
+      return path
   }
   throw new TypeError(`${who}: path must be one such as ${PATH_DEFAULT}, as it stands in a URL`)
 }
@@ -111,11 +119,11 @@ function checkOrigin(who: string, given: string): string {
   if (origin === 'null') {
     throw new TypeError(`${who}: the Origin 'null' cannot be listed, since any page can have it in a sandbox`)
   }
-  if (!ORIGIN.test(origin) || origin.includes('*')) {
+  if (!ORIGIN.test(origin) || origin.includes('*') || !URL.canParse(origin)) {
     throw new TypeError(`${who}: each of origins must be one such as https://app.example, not '${given}'`)
   }
   // Browsers leave out the usual port. Schemes that a URL has no origin for stay as they are.
-  const normal = URL.canParse(origin) ? new URL(origin).origin : 'null'
+  const normal = new URL(origin).origin
   return normal === 'null' ? origin : normal
 }
 
@@ -124,7 +132,7 @@ function checkHost(who: string, given: string): string {
   const bracketed = given.includes(':') && !given.startsWith('[') ? `[${given}]` : given
   const name = hostOf(bracketed)
   // With a port behind it, only what had none is still a URL.
-  if (name === undefined || !URL.canParse(`http://${bracketed}:1`)) {
+  if (name === undefined || name.includes('*') || !URL.canParse(`http://${bracketed}:1`)) {
     throw new TypeError(`${who}: each of hosts must be a name or an address without a port, not '${given}'`)
   }
   return name

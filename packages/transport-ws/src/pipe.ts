@@ -23,6 +23,8 @@ export interface WsPipeParts {
   readonly address: string
   /** Begins the opening handshake. It tells the sink of one thing, or leaves it to the socket's end. */
   readonly begin: (sink: UpgradeSink) => void
+  /** Why it will not be begun. What others have written to the socket leaves before it ends. */
+  readonly fault?: PairlinkError
 }
 
 export class WsPipe implements Pipe {
@@ -63,12 +65,12 @@ export class WsPipe implements Pipe {
       // An open one closes behind the raw socket, and may have messages to deliver.
       if (this.#webSocket === undefined) this.#closed(this.#broken)
     }
-    if (raw.destroyed) {
-      process.nextTick(closed)
-      return
-    }
-    raw.once('close', closed)
-    this.#parts.begin({
+    if (raw.destroyed) process.nextTick(closed)
+    else raw.once('close', closed)
+    const { fault, begin } = this.#parts
+    if (fault !== undefined) this.#failed(fault, '')
+    if (fault !== undefined || raw.destroyed) return
+    begin({
       opened: (webSocket, stream) => {
         this.#opened(webSocket, stream)
       },
@@ -81,9 +83,10 @@ export class WsPipe implements Pipe {
   write(chunks: readonly Uint8Array[]): boolean {
     if (this.#isEnded || this.#isDestroyed) return true
     if (this.#webSocket !== undefined) return this.#send(this.#webSocket, chunks)
-    this.#waiting.push(...chunks)
-    this.#isFull = true
-    return false
+    for (const chunk of chunks) if (chunk.length > 0) this.#waiting.push(chunk)
+    // What is nothing does not leave, and so is not waited for.
+    if (this.#waiting.length > 0) this.#isFull = true
+    return !this.#isFull
   }
 
   end(): void {
@@ -133,7 +136,7 @@ export class WsPipe implements Pipe {
   #send(webSocket: WebSocket, chunks: readonly Uint8Array[]): boolean {
     const messages = messagesOf(chunks)
     const last = messages.pop()
-    if (last === undefined) return true
+    if (last === undefined) return !this.#isFull
     const stream = this.#stream
     stream.cork()
     for (const message of messages) webSocket.send(message)
@@ -197,7 +200,8 @@ export class WsPipe implements Pipe {
     this.#isDestroyed = true
     this.#waiting = []
     const raw = this.#raw
-    raw.end(answer, () => {
+    if (answer !== '') raw.write(answer)
+    raw.end(() => {
       raw.destroy()
     })
   }

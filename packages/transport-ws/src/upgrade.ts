@@ -28,8 +28,19 @@ export const LIMITS = {
   closeTimeout: 1000,
 } as const
 
-/** What a broken request is answered, where it is not 400. */
-const BROKEN_STATUS: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }
+/** What a broken request is answered, and what the listener is told, where it is not that it is none. */
+const BROKEN: Readonly<Record<string, { readonly status: number; readonly answer: string; readonly text: string }>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    answer: 'The headers of this request are too long.',
+    text: 'a stranger sent longer headers than Node.js reads; its option --max-http-header-size says how long they may be',
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: 408,
+    answer: 'The request took too long.',
+    text: 'a stranger did not finish its request in time',
+  },
+}
 
 /** Makes WebSockets of sockets whose requests were read elsewhere, or are read by it. It listens nowhere. */
 export class Upgrader {
@@ -85,22 +96,34 @@ export class Upgrader {
     })
   }
 
-  #fail(socket: object, { reason, found }: Refusal): void {
+  refuse(sink: UpgradeSink, { reason, found }: Refusal): void {
     const { status, answer, text } = FAULTS[reason]
     const shown = found === undefined ? '' : ` (${JSON.stringify(printable(found))})`
     const error = new PairlinkError('NOT_PAIRLINK', `${this.#address}: a stranger ${text}${shown}`, { reason })
-    this.#sinks.get(socket)?.failed(error, response(status, answer))
+    sink.failed(error, response(status, answer))
+  }
+
+  #fail(socket: object, refusal: Refusal): void {
+    const sink = this.#sinks.get(socket)
+    if (sink !== undefined) this.refuse(sink, refusal)
   }
 
   #broken(error: NodeJS.ErrnoException, socket: object): void {
     const { code = '' } = error
-    if (!code.startsWith('HPE_') && !(code in BROKEN_STATUS)) {
+    const known = BROKEN[code]
+    if (known === undefined && !code.startsWith('HPE_')) {
       this.#sinks.get(socket)?.failed(error)
       return
     }
-    const text = `${this.#address}: somebody dialled without WebSocket: the first bytes are no request of HTTP (${code}). Both processes must use the same transport`
-    const failure = new PairlinkError('NOT_PAIRLINK', text, { reason: 'malformed', cause: error })
-    this.#sinks.get(socket)?.failed(failure, response(BROKEN_STATUS[code] ?? 400, FAULTS.malformed.answer))
+    const { status, answer, text } = known ?? {
+      ...FAULTS.malformed,
+      text: `somebody dialled without WebSocket: the first bytes are no request of HTTP (${code}). Both processes must use the same transport`,
+    }
+    const failure = new PairlinkError('NOT_PAIRLINK', `${this.#address}: ${text}`, {
+      reason: 'malformed',
+      cause: error,
+    })
+    this.#sinks.get(socket)?.failed(failure, response(status, answer))
   }
 }
 

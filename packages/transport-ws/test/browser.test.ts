@@ -7,6 +7,7 @@ class FakeSocket {
   static last: FakeSocket
   binaryType = 'blob'
   bufferedAmount = 0
+  readyState = 1
   readonly sent: Uint8Array[] = []
   closedWith: unknown[] | undefined
   onopen: (() => void) | null = null
@@ -66,6 +67,21 @@ describe('a dial', () => {
       'pairlink.1',
       'arraybuffer',
     ])
+  })
+
+  test('whose WebSocket is closed before the pipe is started is a pipe that is closed', async () => {
+    const dialled = make('ws://localhost:5/pairlink').dial(never)
+    FakeSocket.last.onopen?.()
+    FakeSocket.last.readyState = 3
+    const pipe = pipeOf(await dialled)
+    const recorder = new Recorder()
+    pipe.start(recorder)
+    expect(recorder.calls).toEqual([])
+    expect(pipe.write([Uint8Array.of(1)])).toBe(true)
+    await vi.runAllTimersAsync()
+    expect(recorder.calls).toEqual(['closed'])
+    expect(recorder.error?.message).toContain('cut off')
+    expect(FakeSocket.last.sent).toEqual([])
   })
 
   test('that fails is absent, and says what may be wrong and which Origin to list', async () => {

@@ -78,6 +78,7 @@ describe.each(['a port', 'a server'])('at %s', (kind) => {
     ['a Host with more than a host', asking({ Host: 'evil.example@localhost' }), 403, 'host'],
     ['a Host that is a path', asking({ Host: 'localhost/x' }), 403, 'host'],
     ['another address', asking({ Host: '192.0.2.1' }), 403, 'host'],
+    ['a second Host', asking({ host: 'evil.example' }), 400, 'malformed'],
     ['an empty Host', asking({ Host: '' }), 403, 'host'],
     [
       'another version',
@@ -177,6 +178,15 @@ describe('at a port', () => {
     expect([answer.status, answer.headers.upgrade]).toEqual([426, 'websocket'])
     expect(answer.body).toContain('no page')
     expect(await endOf(await accepted)).toBe('NOT_PAIRLINK upgrade')
+  })
+
+  test('headers that are too long are told as such', async () => {
+    const port = await freePort()
+    const { accepted } = await listeningOnce(ws({ port }))
+    expect((await answerTo(port, { headers: { Cookie: 'x'.repeat(100_000) } })).status).toBe(431)
+    const far = await accepted
+    expect(await endOf(far)).toBe('NOT_PAIRLINK malformed')
+    expect(far.recorder.error?.message).toContain('longer headers than Node.js reads')
   })
 
   test('a page of another path, Host or Origin learns no more than a WebSocket would', async () => {

@@ -1,4 +1,5 @@
 /** What is said before anything is dialled: wrong arguments, addresses, and how far they reach. */
+import { EventEmitter } from 'node:events'
 import { createServer } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import { expect, test } from 'vitest'
@@ -13,17 +14,21 @@ const wrong: [string, object][] = [
   ['a path with dots', { path: '/a/../b' }],
   ['a path that is a host', { path: '//host/x' }],
   ['a path that is none', { path: 7 }],
+  ['a path with a % that stands for nothing', { path: '/%zz' }],
   ['origins that are no list', { origins: 'https://app.example' }],
   ['an Origin that is no string', { origins: [7] }],
   ['every Origin', { origins: ['*'] }],
   ['many Origins in one', { origins: ['https://*.example'] }],
   ['the Origin of sandboxes', { origins: ['null'] }],
   ['an Origin with a path', { origins: ['https://app.example/'] }],
+  ['an Origin without a host', { origins: ['https://'] }],
+  ['an Origin with a port that there is not', { origins: ['https://app.example:99999'] }],
   ['an Origin without a scheme', { origins: ['app.example'] }],
   ['hosts that are no list', { hosts: 'app.example' }],
   ['a host with a port', { hosts: ['app.example:80'] }],
   ['a host with a path', { hosts: ['app.example/x'] }],
   ['an empty host', { hosts: [''] }],
+  ['many hosts in one', { hosts: ['*.example'] }],
   ['every host', { hosts: ['a b'] }],
   ['an allowNetwork that is neither', { allowNetwork: 1 }],
   ['an unknown name', { orgins: [] }],
@@ -42,6 +47,15 @@ test.each([{ port: 0 }, { port: '80' }, { port: 1, host: '' }, undefined, null, 
 
 test.each([undefined, null, {}, () => undefined])('%j is no server', (server) => {
   expect(() => attachWs(server as unknown as HttpServer)).toThrow(TypeError)
+})
+
+test('an application that is no server itself is a TypeError, which says where the server is', () => {
+  const express = Object.assign(() => undefined, EventEmitter.prototype, { listen: () => createServer() })
+  const koa = Object.assign(new EventEmitter(), { listen: () => createServer() })
+  for (const application of [express, koa]) {
+    expect(() => attachWs(application as unknown as HttpServer)).toThrow(TypeError)
+    expect(() => attachWs(application as unknown as HttpServer)).toThrow('what app.listen() of Express or Koa gives')
+  }
 })
 
 const makers = [
@@ -71,6 +85,7 @@ test.each([{ ca: 7 }, { cert: 'x' }, null])('webSocket with %j is a TypeError', 
 test.each<[WsOptions, string, string]>([
   [{ port: 5 }, 'ws://127.0.0.1:5/pairlink', 'host'],
   [{ port: 5, host: 'localhost', path: '/a/b' }, 'ws://localhost:5/a/b', 'host'],
+  [{ port: 5, host: 'LocalHost' }, 'ws://LocalHost:5/pairlink', 'host'],
   [{ port: 5, host: '::1' }, 'ws://[::1]:5/pairlink', 'host'],
   [{ port: 80, path: '/' }, 'ws://127.0.0.1:80/', 'host'],
   [{ port: 5, host: '192.0.2.1' }, 'ws://192.0.2.1:5/pairlink', 'network'],

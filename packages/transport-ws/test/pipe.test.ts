@@ -1,6 +1,7 @@
 /** A WebSocket as a Pipe, seen from both sides, for each way of getting one. */
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test, vi } from 'vitest'
+import { pipeCases } from '../../transport-net/test/pipe-cases.js'
 import { bothEnds, freshPlace, KINDS, type End } from './place.js'
 
 /** What a sink was told, without the ends of waiting: a write before it is open is told to wait, too. */
@@ -18,6 +19,8 @@ describe.each(sides)('a pipe at $kind, seen from $who', ({ kind, who }) => {
     const [dialer, listener] = await bothEnds(await freshPlace(kind))
     return who === 'the dialer' ? [dialer, listener] : [listener, dialer]
   }
+
+  pipeCases(ends, 'closed')
 
   test('carries many chunks of any size in order', async () => {
     const [near, far] = await ends()
@@ -41,6 +44,20 @@ describe.each(sides)('a pipe at $kind, seen from $who', ({ kind, who }) => {
     near.pipe.write([Buffer.from('early, ')])
     near.pipe.write([Buffer.from('and in order')])
     await expect.poll(() => far.recorder.text).toBe('early, and in order')
+  })
+
+  test('nothing, written before it is open, is not waited for', async () => {
+    const [near] = await ends()
+    expect(near.pipe.write([])).toBe(true)
+    expect(near.pipe.write([new Uint8Array(0)])).toBe(true)
+  })
+
+  test('any number of chunks may be written before it is open', async () => {
+    const [near, far] = await ends()
+    near.pipe.write(Array.from({ length: 200_000 }, (_, at) => Uint8Array.of(at)))
+    await expect.poll(() => far.recorder.bytesRead).toBe(200_000)
+    const read = Buffer.concat(far.recorder.chunks)
+    expect(read.every((byte, at) => byte === at % 256)).toBe(true)
   })
 
   test('says enough, and drained when what was written has left', async () => {
@@ -106,40 +123,6 @@ describe.each(sides)('a pipe at $kind, seen from $who', ({ kind, who }) => {
     await Promise.all([pump(near), pump(far), near.recorder.told('closed'), far.recorder.told('closed')])
     expect(Buffer.concat(near.recorder.chunks).equals(bytes)).toBe(true)
     expect(Buffer.concat(far.recorder.chunks).equals(bytes)).toBe(true)
-  })
-
-  test('what was written before the end arrives although the other side reads late', async () => {
-    const [near, far] = await ends()
-    near.pipe.write([Buffer.alloc(100_000, 1)])
-    near.pipe.end()
-    const blockedUntil = performance.now() + 200
-    while (performance.now() < blockedUntil);
-    await far.recorder.told('ended')
-    expect(far.recorder.bytesRead).toBe(100_000)
-    far.pipe.end()
-    await near.recorder.told('closed')
-  })
-
-  test('destroy closes once, last, and never synchronously; nothing after it does anything', async () => {
-    const [near, far] = await ends()
-    near.pipe.write([Buffer.from('x')])
-    await far.recorder.told('bytes')
-    near.pipe.destroy()
-    near.pipe.destroy()
-    expect(told(near)).toEqual([])
-    expect(near.pipe.write([Buffer.from('late')])).toBe(true)
-    near.pipe.end()
-    await near.recorder.told('closed')
-    await far.recorder.told('closed')
-    far.pipe.write([Buffer.from('to nobody')])
-    far.pipe.end()
-    far.pipe.destroy()
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    expect(told(near)).toEqual(['closed'])
-    expect(near.recorder.error).toBeUndefined()
-    expect(far.recorder.calls.filter((call) => call === 'closed')).toHaveLength(1)
-    expect(far.recorder.calls.at(-1)).toBe('closed')
-    expect(far.recorder.text).toBe('x')
   })
 
   test('destroy inside of a delivery is the end of deliveries', async () => {

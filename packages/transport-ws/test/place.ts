@@ -3,30 +3,28 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
-import { connect, createServer as createNetServer, type AddressInfo, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { isPairlinkError, type Pipe, type Transport } from '@pairlink/core'
+import type { Transport } from '@pairlink/core'
 import { onTestFinished } from 'vitest'
-import { listening, never, pipeOf, Recorder } from '../../transport-net/test/place.js'
+import { bothEnds as bothEndsOf, freePort, portOf, type End } from '../../transport-net/test/place.js'
 import { generateCertificate } from '../../transport-tls/src/index.js'
 import { webSocket as platformWebSocket } from '../src/browser.js'
 import { attachWs, webSocket, ws, type AttachOptions } from '../src/index.js'
 
-export { listening, never, pipeOf, Recorder } from '../../transport-net/test/place.js'
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createNetServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const port = portOf(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-export function portOf(server: { address(): unknown }): number {
-  return (server.address() as AddressInfo).port
-}
+export {
+  dialEnd,
+  endOf,
+  freePort,
+  listening,
+  listeningOnce,
+  never,
+  pipeOf,
+  portOf,
+  Recorder,
+  type End,
+} from '../../transport-net/test/place.js'
 
 /** A web server of an application, closed after the test. */
 export async function webServer(server: Server = createServer()): Promise<Server> {
@@ -86,48 +84,9 @@ export async function freshPlace(kind: (typeof KINDS)[number], more: AttachOptio
   }
 }
 
-export interface End {
-  readonly pipe: Pipe
-  readonly recorder: Recorder
-}
-
-function started(pipe: Pipe): End {
-  const recorder = new Recorder()
-  pipe.start(recorder)
-  return { pipe, recorder }
-}
-
-/** Listens, and gives the first pipe that comes in. */
-export async function listeningOnce(transport: Transport): Promise<{ readonly accepted: Promise<End> }> {
-  let arrived: (end: End) => void = () => undefined
-  const accepted = new Promise<End>((resolve) => (arrived = resolve))
-  await listening(transport, (pipe) => {
-    onTestFinished(() => {
-      pipe.destroy()
-    })
-    arrived(started(pipe))
-  })
-  return { accepted }
-}
-
-export async function dialEnd(transport: Transport): Promise<End> {
-  return started(pipeOf(await transport.dial(never)))
-}
-
 /** Both ends of one pipe, the dialer's first. */
-export async function bothEnds({ listener, dialer }: Place): Promise<[End, End]> {
-  const { accepted } = await listeningOnce(listener)
-  const near = await dialEnd(dialer)
-  return [near, await accepted]
-}
-
-/** What the pipe was closed with, as code and reason. */
-export async function endOf({ recorder }: End): Promise<string> {
-  await recorder.told('closed')
-  const { error } = recorder
-  if (error === undefined) return 'no error'
-  if (!isPairlinkError(error)) throw error
-  return error.reason === undefined ? error.code : `${error.code} ${error.reason}`
+export function bothEnds({ listener, dialer }: Place): Promise<[End, End]> {
+  return bothEndsOf(listener, dialer)
 }
 
 /** What a browser asks for; a header that is undefined is left out. */

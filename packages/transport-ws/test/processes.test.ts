@@ -1,55 +1,24 @@
 /** Two processes: one that is killed or stopped is missed, and one that has closed ends by itself. */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Connection, type ConnectionEvents, type Transport } from '@pairlink/core'
-import { build } from 'vite'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { watched, type Child } from '../../transport-net/test/children.js'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { programOf, watched, type Child } from '../../transport-net/test/children.js'
 import { attachWs, webSocket, ws } from '../src/index.js'
 import type { Order } from './child.js'
 import { freePort, portOf, webServer } from './place.js'
 
-const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
-const folder = mkdtempSync(join(tmpdir(), 'pl-ws-child-'))
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true })
-})
-
 // It looks for modules that need not be there, which a bundle cannot.
 const wsModule = join(dirname(createRequire(import.meta.url).resolve('ws')), 'wrapper.mjs')
 
-// The sources as one program, so that a child runs what the tests run and nothing needs a build before.
-beforeAll(() =>
-  build({
-    configFile: false,
-    root: source('..'),
-    logLevel: 'error',
-    resolve: {
-      alias: {
-        '#runtime': source('../../core/src/connection/runtime.node.ts'),
-        '@pairlink/core': source('../../core/src/index.ts'),
-        '@pairlink/transport-net/layer': source('../../transport-net/src/layer.ts'),
-        '@pairlink/transport-net': source('../../transport-net/src/index.ts'),
-      },
-    },
-    ssr: { noExternal: true, external: ['ws'] },
-    build: {
-      ssr: source('child.ts'),
-      outDir: folder,
-      target: 'node20',
-      minify: false,
-      rollupOptions: { output: { entryFileNames: 'child.mjs', paths: { ws: wsModule } } },
-    },
-  }),
-)
+const CHILD = fileURLToPath(new URL('child.ts', import.meta.url))
 
-function child(order: Order): Child {
+async function child(order: Order): Promise<Child> {
+  const program = await programOf(CHILD, { ws: wsModule })
   return watched(
-    spawn(process.execPath, [join(folder, 'child.mjs'), JSON.stringify(order)], {
+    spawn(process.execPath, [program, JSON.stringify(order)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     }),
   )
@@ -94,7 +63,7 @@ describe.each(pairs)('a process %s', (_name, at, here) => {
     const mine = connection(here(port))
     const isListener = at(port) === 'url'
     if (isListener) await mine.connect({ until: 'started' })
-    const other = child({ at: at(port), port, then })
+    const other = await child({ at: at(port), port, then })
     if (!isListener) {
       await until(other, 'listening')
       await mine.connect()

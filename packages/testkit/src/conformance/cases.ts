@@ -6,13 +6,21 @@ import { clearTimeout, setTimeout } from '../timers.js'
 import type { Case } from './case.js'
 import { CONNECTION_CASES } from './connections.js'
 import { ENDING_CASES } from './ending.js'
+import { LEAVING_CASES } from './leavings.js'
 import type { PlaceFactory, TransportManifest } from './manifest.js'
 import { MEETING_CASES } from './meeting.js'
 import { PIPE_CASES } from './pipes.js'
 import { PROCESS_CASES } from './processes.js'
 import { Broken, Stage } from './stage.js'
 
-const CASES: readonly Case[] = [...MEETING_CASES, ...PIPE_CASES, ...ENDING_CASES, ...PROCESS_CASES, ...CONNECTION_CASES]
+const CASES: readonly Case[] = [
+  ...MEETING_CASES,
+  ...LEAVING_CASES,
+  ...PIPE_CASES,
+  ...ENDING_CASES,
+  ...PROCESS_CASES,
+  ...CONNECTION_CASES,
+]
 /** Most take a few milliseconds; the longest moves 128 MB. */
 const CASE_MS = 15_000
 /** How long the clearing up behind a case is waited for. */

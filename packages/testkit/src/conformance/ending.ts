@@ -1,9 +1,10 @@
 /** Cases of how a pipe ends: what still arrives, what both sides are told, and that nothing follows. */
+import type { Pipe } from '@pairlink/core'
 import { turn } from '../timers.js'
 import type { Case } from './case.js'
 import type { End } from './end.js'
 import { NEEDS } from './manifest.js'
-import { must, type Stage } from './stage.js'
+import { must, dialerOf, type Stage } from './stage.js'
 
 const TAIL_BYTES = 1_000_003
 /** More than systems hold, so that not all has left the process when it is the end. */
@@ -174,6 +175,49 @@ export const ENDING_CASES: readonly Case[] = [
             near.pipe.unref()
           })
         })
+      }
+    },
+  },
+  {
+    id: 'destroy-before-start',
+    title: 'destroy may come before start, or in its place: the other side notices, and closed comes once to a sink.',
+    async run(stage) {
+      for (const who of ['dialer', 'listener']) {
+        for (const isStarted of [true, false]) {
+          const place = await stage.place()
+          const ends: { near?: End; far?: End } = {}
+          let accepts = 0
+          const got = (pipe: Pipe, side: string): void => {
+            if (side !== who) {
+              ends.far = stage.started(pipe)
+              return
+            }
+            pipe.destroy()
+            if (isStarted) ends.near = stage.started(pipe)
+          }
+          await stage.listener(place.listener(), (pipe) => {
+            accepts++
+            got(pipe, 'listener')
+          })
+          // What was accepted and destroyed at once may never become a pipe of the one who dials.
+          for (let dialled: Pipe | string = ''; typeof dialled === 'string' && accepts === 0; ) {
+            dialled = await stage.dialOnce(dialerOf(place))
+            if (typeof dialled === 'object') got(dialled, 'dialer')
+            else await turn()
+          }
+          await stage.calm()
+          const { near, far } = ends
+          if (near !== undefined) {
+            await stage.until(() => near.isClosed, `closed of a ${who}'s pipe that was destroyed before its start`)
+            await expectCalm(stage, near)
+          }
+          // Who hangs up at once may never have been accepted.
+          if (far === undefined) continue
+          await stage.until(
+            () => far.hasEnded || far.isClosed,
+            `the end of a pipe that the ${who} has destroyed at once`,
+          )
+        }
       }
     },
   },

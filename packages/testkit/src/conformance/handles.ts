@@ -1,4 +1,4 @@
-/** How many handles are open, and whether promises were left to reject unseen: what only the runtime can tell. */
+/** What only the runtime and the system can tell: handles and descriptors that are open, and promises that reject unseen. */
 import { clearTimeout, setTimeout } from '../timers.js'
 import type { Place } from './manifest.js'
 
@@ -18,6 +18,15 @@ export function countsHandles(): boolean {
 export function handlesOf(place: Place): number {
   if (place.handles !== undefined) return place.handles()
   return process.getActiveResourcesInfo().filter((name) => !PASSING.test(name)).length
+}
+
+/** File descriptors of this process, with the one that counts them; undefined where the system does not list them. */
+export function descriptors(): number | undefined {
+  try {
+    return process.getBuiltinModule('node:fs').readdirSync('/proc/self/fd').length
+  } catch {
+    return undefined
+  }
 }
 
 /** Collects what would end the process: rejections and errors that nobody has caught. Call `stop` once. */

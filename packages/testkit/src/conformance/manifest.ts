@@ -3,7 +3,7 @@
  * denies is not run, and the reason is printed; what it claims must be so.
  */
 import type { Encryption, Reach, Transport } from '@pairlink/core'
-import { countsHandles } from './handles.js'
+import { countsHandles, descriptors } from './handles.js'
 
 /** Makes a place that nobody has used. Every case asks for one or more, and disposes of them. */
 export type PlaceFactory = () => Place | Promise<Place>
@@ -14,19 +14,28 @@ export interface Place {
   listener(): Transport
   /** The same for its peer, where not every process may do both; else left out. */
   dialer?(): Transport
-  /** Leaves the address behind as a process does that listens and is killed. For `goesStale`. */
+  /**
+   * Leaves the address behind as a process does that listens and is killed. For `goesStale`; a place that has `spawn` may
+   * leave it out.
+   */
   leaveStale?(): Promise<void> | void
   /** Takes the address away from whoever holds it, as somebody does who removes a file. For `canBeLost`. */
   removeAddress?(): Promise<void> | void
   /** Starts another process, which runs `runPeer` with a transport of this place. For `processes`. */
   spawn?(role: PeerRole): Promise<PeerProcess> | PeerProcess
-  /** How many handles this transport has open. By default the runtime is asked for its sockets and the like, but not timers. */
+  /**
+   * How many handles of this transport keep the process alive now. By default the runtime is asked for its sockets and the
+   * like, but not for timers.
+   */
   handles?(): number
+  /** How many files, rows or names lie at this place now. For `countsLeftovers`. */
+  leftovers?(): number | Promise<number>
   /** Removes what the place itself has made, such as a directory. */
   dispose?(): Promise<void> | void
 }
 
-export type PeerRole = 'listener' | 'dialer'
+/** What the other process does. `runPeer` knows: a program passes on whatever it was given. */
+export type PeerRole = 'listener' | 'dialer' | 'unref-listener' | 'unref-dialer' | 'successor'
 
 /** Such as a `ChildProcess`. */
 export interface PeerProcess {
@@ -62,6 +71,8 @@ export interface TransportManifest {
   readonly processes: boolean
   /** The place has `handles()`. Else handles are only looked at where the runtime counts them. */
   readonly countsHandles?: boolean
+  /** The place has `leftovers()`. */
+  readonly countsLeftovers?: boolean
   /** Both sides of the cases for encrypted connections use it; they are skipped without it. */
   readonly encryption?: Encryption
   /** Cases that are not run for another reason, by id. The reason is printed. */
@@ -85,14 +96,15 @@ export const NEEDS = {
   holder: (m) => (m.holder ? undefined : 'who accepted cannot be told (manifest: holder false)'),
   canBeLost: (m) => (m.canBeLost ? undefined : 'an address cannot be lost (manifest: canBeLost false)'),
   goesStale: (m) => (m.goesStale ? undefined : 'a killed listener leaves nothing behind (manifest: goesStale false)'),
-  keepsAlive: (m) => {
-    if (!m.keepsAlive) return 'it keeps no process alive (manifest: keepsAlive false)'
-    return countsHandles() ? undefined : 'this runtime does not tell what keeps its process alive'
-  },
+  keepsAlive: (m) => (m.keepsAlive ? undefined : 'it keeps no process alive (manifest: keepsAlive false)'),
   handles: (m) =>
     m.countsHandles === true || countsHandles()
       ? undefined
       : 'neither this runtime nor the place counts handles (manifest: countsHandles)',
+  descriptors: () =>
+    descriptors() === undefined ? 'this system does not tell which files are open (/proc/self/fd)' : undefined,
+  leftovers: (m) =>
+    m.countsLeftovers === true ? undefined : 'the place does not count what is left there (manifest: countsLeftovers)',
   uncaught: () =>
     typeof process === 'undefined' ? 'this runtime has no `process` that tells of rejections' : undefined,
   processes: (m) => (m.processes ? undefined : 'no other process can be started (manifest: processes false)'),

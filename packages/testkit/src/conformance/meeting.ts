@@ -1,14 +1,15 @@
-/** Cases of `Transport` and `Listener`: true answers about an address, one holder at a time, and nothing left behind. */
-import type { Listener, Pipe, Transport } from '@pairlink/core'
-import { turn } from '../timers.js'
+/** Cases of `Transport` and `Listener`: true answers about an address, and one holder at a time. */
+import type { Pipe } from '@pairlink/core'
+import { expectAbort, expectAbsent, isListener, kindOf, leaveStale, meet, missing } from './answers.js'
 import type { Case } from './case.js'
 import type { End } from './end.js'
-import { handlesOf, watchUncaught } from './handles.js'
 import { NEEDS } from './manifest.js'
-import { must, Broken, dialerOf, never, pause, type Open, type Stage } from './stage.js'
+import { must, dialerOf, never, pause, type Open } from './stage.js'
 
 const STARTS = 10
 const DIALS_AT_ONCE = 20
+const STALE_STARTS = 3
+const SUCCESSORS = 8
 
 export const MEETING_CASES: readonly Case[] = [
   {
@@ -272,12 +273,25 @@ export const MEETING_CASES: readonly Case[] = [
     needs: [NEEDS.goesStale],
     async run(stage) {
       const place = await stage.place()
-      if (place.leaveStale === undefined) throw missing('goesStale', 'leaveStale()')
-      await place.leaveStale()
+      await leaveStale(stage, place)
       await expectAbsent(stage, dialerOf(place), 'where a killed listener was')
       const open = await stage.listen(place.listener())
       await stage.dial(dialerOf(place))
       await stage.accepted(open, 0)
+    },
+  },
+  {
+    id: 'stale-address-at-once',
+    title: 'Of several that take over a stale address at the same moment one listens, and all others find it.',
+    needs: [NEEDS.goesStale, NEEDS.bothListen, NEEDS.tellsTaken, NEEDS.manyPipes],
+    async run(stage) {
+      for (let start = 0; start < STALE_STARTS; start++) {
+        const place = await stage.place()
+        await leaveStale(stage, place)
+        const met = await Promise.all(Array.from({ length: SUCCESSORS }, () => meet(stage, place.listener())))
+        const listeners = met.filter((role) => role === 'listener').length
+        must(listeners === 1, `${listeners} of ${SUCCESSORS} that took over at the same moment listen`)
+      }
     },
   },
   {
@@ -317,103 +331,6 @@ export const MEETING_CASES: readonly Case[] = [
       must(three.pipe.holder !== holder, 'the holder is the same although another listens')
     },
   },
-  {
-    id: 'no-handle-left',
-    title: 'closed means that no handle of the pipe is left, and Listener.close that no handle and no file is.',
-    needs: [NEEDS.handles],
-    async run(stage) {
-      const place = await stage.place()
-      const before = handlesOf(place)
-      const open = await stage.listen(place.listener())
-      const near = await stage.dial(dialerOf(place))
-      const far = await stage.accepted(open, 0)
-      near.write(1000)
-      far.write(1000)
-      await stage.arrival(near, far)
-      await stage.arrival(far, near)
-      near.pipe.destroy()
-      await stage.until(() => far.hasEnded || far.isClosed, 'the end of a pipe whose other end was destroyed')
-      far.pipe.destroy()
-      await stage.until(() => near.isClosed && far.isClosed, 'both ends to be closed')
-      await stage.within(open.listener.close(), 'close() to resolve')
-      await expectAbort(stage, 'a dial', (signal) => dialerOf(place).dial(signal))
-      await expectAbort(stage, 'a listen', (signal) => place.listener().listen(() => undefined, signal))
-      for (let turns = 0; turns < 20 && handlesOf(place) > before; turns++) await pause(5)
-      must(handlesOf(place) <= before, `${handlesOf(place) - before} more handles are open than before`)
-    },
-  },
-  {
-    id: 'unref-lets-go',
-    title: 'What was unref-ed keeps no process alive; what was ref-ed again does.',
-    needs: [NEEDS.keepsAlive],
-    async run(stage) {
-      const place = await stage.place()
-      const before = handlesOf(place)
-      const open = await stage.listen(place.listener())
-      const near = await stage.dial(dialerOf(place))
-      const far = await stage.accepted(open, 0)
-      near.write(1)
-      await stage.arrival(near, far)
-      const held = handlesOf(place)
-      must(held > before, 'a listener and a pipe do not keep the process alive')
-      const all = [open.listener, near.pipe, far.pipe]
-      for (const one of all) one.unref()
-      must(handlesOf(place) <= before, `${handlesOf(place) - before} handles keep the process alive behind unref()`)
-      near.write(1000)
-      await stage.arrival(near, far)
-      must(handlesOf(place) <= before, 'handles that were unref-ed keep the process alive once bytes have moved')
-      for (const one of all) one.ref()
-      must(handlesOf(place) >= held, 'what was ref-ed again does not keep the process alive')
-    },
-  },
-  {
-    id: 'no-unhandled-rejection',
-    title: 'A transport leaves no promise that rejects unseen, and throws from no event, whatever goes wrong.',
-    needs: [NEEDS.uncaught],
-    async run(stage) {
-      const uncaught = watchUncaught()
-      stage.defer(() => {
-        uncaught.stop()
-      })
-      const place = await stage.place()
-      const [listener, dialer] = [place.listener(), dialerOf(place)]
-      await stage.dialOnce(dialer)
-      const open = await stage.listen(listener)
-      const near = await stage.dial(dialer)
-      const far = await stage.accepted(open, 0)
-      if (stage.manifest.manyPipes) await aborted(stage, false, (signal) => dialer.dial(signal))
-      near.write(100_000)
-      far.pipe.destroy()
-      for (let round = 0; round < 10 && !near.isClosed; round++) {
-        near.write(100_000)
-        await turn()
-      }
-      near.pipe.destroy()
-      await stage.until(() => near.isClosed, 'closed to be called')
-      if (stage.manifest.tellsTaken) {
-        const second = place.listener().listen((pipe) => void stage.started(pipe), never())
-        kindOf(stage, await stage.within(second, 'a second listen() to settle'))
-      }
-      // Somebody who dials while the listener goes.
-      const late = stage.manifest.manyPipes
-        ? stage.dialOnce(dialer).then(
-            (dialled) => typeof dialled !== 'string' && stage.started(dialled),
-            () => undefined,
-          )
-        : undefined
-      await stage.within(Promise.all([open.listener.close(), open.listener.close()]), 'close() to resolve')
-      await late
-      for (const transport of [listener, dialer]) {
-        for (const isEarly of [true, false]) {
-          await aborted(stage, isEarly, (signal) => transport.dial(signal))
-          await aborted(stage, isEarly, (signal) => transport.listen((pipe) => void stage.started(pipe), signal))
-        }
-      }
-      await stage.calm()
-      const [first] = uncaught.seen
-      must(uncaught.seen.length === 0, `nobody has caught: ${first instanceof Error ? first.message : String(first)}`)
-    },
-  },
 ]
 
 // ---- what several of them do
@@ -424,88 +341,4 @@ function has(isThere: boolean): string {
 
 function holds({ listener }: Open): boolean {
   return listener.holds?.() !== false
-}
-
-function missing(claim: string, member: string): Error {
-  return new Error(`the manifest says '${claim}', and the place has no ${member}`)
-}
-
-function isListener(result: Awaited<ReturnType<Transport['listen']>>): result is Listener {
-  return typeof result === 'object' && 'close' in result
-}
-
-/** What came of a listen, in words; it is closed behind the case. */
-function kindOf(stage: Stage, result: Listener | Pipe | string): string {
-  if (typeof result === 'string') return `'${result}'`
-  if ('close' in result) {
-    stage.defer(() => result.close())
-    return 'a Listener'
-  }
-  stage.started(result)
-  return 'a Pipe'
-}
-
-async function expectAbsent(stage: Stage, transport: Transport, where: string): Promise<void> {
-  const dialled = await stage.dialOnce(transport)
-  if (typeof dialled !== 'string') stage.started(dialled)
-  must(dialled === 'absent', `dial() ${where} gave ${typeof dialled === 'string' ? `'${dialled}'` : 'a Pipe'}`)
-}
-
-type Work = (signal: AbortSignal) => Promise<Listener | Pipe | string>
-
-/** Aborts it, before or right behind the call. Gives what was opened in spite of that; a word opens nothing. */
-async function aborted(stage: Stage, isEarly: boolean, work: Work): Promise<string | undefined> {
-  const abort = new AbortController()
-  if (isEarly) abort.abort(new Error('aborted'))
-  const promise = work(abort.signal)
-  const settling = { isDone: false }
-  const settled = (): void => {
-    settling.isDone = true
-  }
-  promise.then(settled, settled)
-  // What was known at once has been said by then, and is not taken back.
-  await Promise.resolve()
-  const isLate = settling.isDone && !isEarly
-  abort.abort(new Error('aborted'))
-  try {
-    const result = await stage.within(promise, 'a promise to settle whose signal has fired')
-    if (typeof result === 'string') return undefined
-    const kind = kindOf(stage, result)
-    if ('close' in result) await result.close()
-    else result.destroy()
-    return isLate ? undefined : kind
-  } catch (error) {
-    if (error instanceof Broken) throw error
-    return undefined
-  }
-}
-
-async function expectAbort(stage: Stage, what: string, work: Work): Promise<void> {
-  for (const isEarly of [true, false]) {
-    const result = await aborted(stage, isEarly, work)
-    const when = isEarly ? 'had fired before' : 'fired right behind the call'
-    must(result === undefined, `${what} whose signal ${when} resolved to ${result ?? ''}`)
-  }
-}
-
-/** Meets as the core does: dials, listens where nobody is, and goes round while somebody else is about to. */
-async function meet(stage: Stage, transport: Transport): Promise<'listener' | 'dialer'> {
-  for (;;) {
-    const dialled = await stage.dialOnce(transport)
-    if (typeof dialled !== 'string') {
-      stage.started(dialled)
-      return 'dialer'
-    }
-    if (dialled === 'absent') {
-      const listened = await stage.within(
-        transport.listen((pipe) => void stage.started(pipe), never()),
-        'listen() to settle',
-      )
-      if (typeof listened !== 'string') {
-        const kind = kindOf(stage, listened)
-        return kind === 'a Listener' ? 'listener' : 'dialer'
-      }
-    }
-    await pause(1 + Math.random() * 4)
-  }
 }

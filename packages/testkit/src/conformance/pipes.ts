@@ -12,6 +12,9 @@ const SIZES = [
   1, 2, 3, 125, 126, 127, 1023, 1024, 1025, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537, 300_000, 1_000_001,
 ]
 const LARGE_BYTES = 64 * 1024 * 1024
+/** Together they are more than systems hold. */
+const LARGE_WRITE_BYTES = 2 * 1024 * 1024
+const LARGE_ROUNDS = 8
 const SLOW_MS = 100
 /** What systems hold beside what waits in the process, on both sides together. */
 const SYSTEM_BYTES = 8 * 1024 * 1024
@@ -107,6 +110,20 @@ export const PIPE_CASES: readonly Case[] = [
           await stage.until(() => near.drains > drains || near.isClosed, 'drained, after write had returned false')
           must(!near.isClosed, `the pipe broke: it ${near.story}`)
         }
+        // What was said to have left is with the other side, or held by the system, which bounds what it holds.
+        let heldBytes = 0
+        let rounds = 0
+        const more = (): void => {
+          heldBytes = Math.max(heldBytes, near.writtenBytes - far.readBytes)
+          if (rounds++ < LARGE_ROUNDS) fill(near, () => near.write(LARGE_WRITE_BYTES))
+        }
+        near.onTold = (told) => {
+          if (told === 'drained') more()
+        }
+        await stage.arrival(near, far)
+        more()
+        await stage.until(() => rounds > LARGE_ROUNDS || near.isClosed, 'drained, again and again')
+        must(heldBytes <= SYSTEM_BYTES, `drained was called, and ${heldBytes} bytes had not been read`)
         await stage.arrival(near, far)
       })
     },

@@ -80,6 +80,15 @@ export class Stage {
     }
   }
 
+  /** The same for a count that has to go down. */
+  async untilLess(than: number, count: () => number | Promise<number>, what: string): Promise<void> {
+    for (let now = await count(); now >= than; now = await count()) {
+      this.waitingFor = `the end of what was left: ${now} more ${what} than before`
+      if (this.#isOver) throw new Broken(`waited for ${this.waitingFor}`)
+      await pause(LOOK_MS)
+    }
+  }
+
   /** The same for a promise. Nothing comes between its settling and whoever waits: a pipe is to be started at once. */
   within<T>(work: Promise<T>, what: string): Promise<T> {
     this.waitingFor = what
@@ -97,13 +106,13 @@ export class Stage {
   /** Listens. `onAccept` may look at the pipe before it is started. */
   async listen(transport: Transport, onAccept?: (end: End) => void): Promise<Open> {
     const accepted: End[] = []
-    const listener = await this.within(
-      transport.listen((pipe) => {
-        const end = this.started(pipe, onAccept)
-        accepted.push(end)
-      }, never()),
-      'listen() to settle',
-    )
+    const accept = (pipe: Pipe): void => void accepted.push(this.started(pipe, onAccept))
+    return { listener: await this.listener(transport, accept), accepted }
+  }
+
+  /** The same, where the case looks after the pipes that come in. */
+  async listener(transport: Transport, accept: (pipe: Pipe) => void): Promise<Listener> {
+    const listener = await this.within(transport.listen(accept, never()), 'listen() to settle')
     must(typeof listener !== 'string', `listen() gave '${listener as string}' where nobody listens`)
     if ('start' in listener) {
       this.defer(() => {
@@ -112,7 +121,7 @@ export class Stage {
       throw new Broken('listen() gave a pipe where nobody listens')
     }
     this.defer(() => listener.close())
-    return { listener, accepted }
+    return listener
   }
 
   /** An end of this pipe, destroyed behind the case. */
