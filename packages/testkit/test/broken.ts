@@ -481,6 +481,84 @@ export const BROKEN: readonly BrokenTransport[] = [
       ),
   },
   {
+    fault: 'does not hear a destroy that is called from inside bytes',
+    fails: 'may-be-called-from-inside',
+    make: () =>
+      onPipes((pipe) => {
+        let isInside = false
+        return altered(pipe, {
+          start: (sink) => {
+            pipe.start(
+              tapped(sink, {
+                bytes: (chunk, transient) => {
+                  isInside = true
+                  sink.bytes(chunk, transient)
+                  isInside = false
+                },
+              }),
+            )
+          },
+          destroy: () => {
+            if (!isInside) pipe.destroy()
+          },
+        })
+      }),
+  },
+  {
+    fault: 'is gone when it had nothing to carry for a second',
+    fails: 'lives-through-a-pause',
+    make: () =>
+      onPipes((pipe) => {
+        let lastAt = performance.now()
+        return altered(pipe, {
+          write: (chunks) => {
+            if (performance.now() - lastAt > 1000) pipe.destroy()
+            lastAt = performance.now()
+            return pipe.write(chunks)
+          },
+        })
+      }),
+  },
+  {
+    fault: 'listens once in its life',
+    fails: 'close-frees-the-address',
+    make: () =>
+      changed(() => {
+        const listened = new WeakSet<Transport>()
+        return {
+          listen: (sound, _signal, transport) => {
+            if (listened.has(transport)) return Promise.resolve('taken')
+            listened.add(transport)
+            return sound()
+          },
+        }
+      }),
+  },
+  {
+    fault: 'sends no more than 1,024 chunks with one write',
+    fails: 'bytes-of-all-sizes',
+    make: () => onPipes((pipe) => altered(pipe, { write: (chunks) => pipe.write(chunks.slice(0, 1024)) })),
+  },
+  {
+    fault: 'calls drained although there was room',
+    fails: 'drained-behind-enough',
+    make: () =>
+      onPipes((pipe) => {
+        let sinkOf: PipeSink | undefined
+        return altered(pipe, {
+          start: (sink) => {
+            sinkOf = sink
+            pipe.start(sink)
+          },
+          write: (chunks) => {
+            const isRoom = pipe.write(chunks)
+            if (isRoom && lengthOf(chunks) === 1) void turn().then(() => sinkOf?.drained())
+            return isRoom
+          },
+        })
+      }),
+  },
+  {
     fault: 'swaps two small writes once there were sixteen in one turn',
     fails: 'order',
     make: () =>

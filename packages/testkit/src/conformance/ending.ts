@@ -72,7 +72,7 @@ export const ENDING_CASES: readonly Case[] = [
         await turn()
       }
       for (const end of [near, far]) {
-        end.write(50_000)
+        end.write(stage.manifest.halfClose ? UNSENT_BYTES : 50_000)
         end.pipe.end()
       }
       await closedOrderly(stage, near, far)
@@ -274,6 +274,11 @@ async function expectCalm(stage: Stage, ...ends: End[]): Promise<void> {
   for (const end of ends) {
     const { told, closes } = end
     must(closes === 1, `closed was called ${closes} times`)
+    const { error } = end
+    must(
+      error === undefined || (error as unknown) instanceof Error,
+      `closed was told ${typeof error}, which is no Error`,
+    )
     must(told.at(-1) === 'closed', `behind closed came ${told.at(-1) ?? ''}`)
     must(told.filter((call) => call === 'ended').length <= 1, 'ended was called twice')
     const ended = told.indexOf('ended')

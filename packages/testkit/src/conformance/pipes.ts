@@ -5,17 +5,21 @@ import { isSame, streamBytes } from './bytes.js'
 import type { Case } from './case.js'
 import type { End } from './end.js'
 import { NEEDS } from './manifest.js'
-import { must, dialerOf } from './stage.js'
+import { must, dialerOf, pause } from './stage.js'
 
 /** Around the sizes at which frames, records, buffers and messages change their form. */
 const SIZES = [
   1, 2, 3, 125, 126, 127, 1023, 1024, 1025, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537, 300_000, 1_000_001,
 ]
+const MANY_CHUNKS = 3000
 const LARGE_BYTES = 64 * 1024 * 1024
 /** Together they are more than systems hold. */
 const LARGE_WRITE_BYTES = 2 * 1024 * 1024
 const LARGE_ROUNDS = 8
 const SLOW_MS = 100
+/** Longer than a moment, and shorter than anybody's patience. */
+const IDLE_MS = 1200
+const RING_BYTES = 8 * 1024 * 1024
 /** What systems hold beside what waits in the process, on both sides together. */
 const SYSTEM_BYTES = 8 * 1024 * 1024
 
@@ -32,6 +36,12 @@ export const PIPE_CASES: readonly Case[] = [
         near.write(0)
         near.write(0, 1, 0)
         near.write(...SIZES, 0)
+        await stage.arrival(near, far)
+        // More than systems take with one call, and each a part of something larger.
+        near.write(...Array.from({ length: MANY_CHUNKS }, (_, at) => 1 + (at % 3)))
+        const whole = streamBytes(near.writtenBytes, 3000)
+        near.pipe.write([whole.subarray(0, 1000), whole.subarray(1000, 1001), whole.subarray(1001)])
+        near.writtenBytes += whole.length
         await stage.arrival(near, far)
         await stage.calm()
         must(!far.hasEnded && !far.isClosed, `behind an empty chunk the other end ${far.story}`)
@@ -102,6 +112,11 @@ export const PIPE_CASES: readonly Case[] = [
     needs: [NEEDS.enough],
     async run(stage) {
       await stage.bothWays(async (near, far) => {
+        if (near.write(1)) {
+          await stage.arrival(near, far)
+          await stage.calm()
+          must(near.drains === 0, 'drained was called, and write had never returned false')
+        }
         for (let round = 0; round < 4; round++) {
           fill(near)
           // The core writes a last word also to a pipe that has had enough.
@@ -189,6 +204,8 @@ export const PIPE_CASES: readonly Case[] = [
           near.write(1000)
           await turn()
         }
+        // More than a ring of buffers has.
+        await stage.paced(near, far, RING_BYTES)
         await stage.arrival(near, far)
         near.pipe.destroy()
         far.pipe.destroy()
@@ -240,6 +257,54 @@ export const PIPE_CASES: readonly Case[] = [
         await stage.until(() => first.isClosed && second.isClosed, 'both ends to be closed')
         must(calls.found.length === 0, calls.found[0] ?? '')
       })
+    },
+  },
+  {
+    id: 'may-be-called-from-inside',
+    title: 'The sink may call any method of the pipe before it returns: what it says in that moment counts.',
+    async run(stage) {
+      await stage.bothWays(async (near, far) => {
+        far.onTold = (told) => {
+          if (told === 'ended') far.pipe.end()
+        }
+        near.write(1000)
+        near.pipe.end()
+        await stage.until(() => near.isClosed && far.isClosed, 'closed on both sides, end being called inside ended')
+      })
+      await stage.bothWays(async (near, far) => {
+        let readBytes = 0
+        far.onBytes = () => {
+          if (readBytes > 0) return
+          readBytes = far.readBytes
+          far.pipe.destroy()
+        }
+        near.write(...Array.from({ length: 20 }, () => 50_000))
+        await stage.until(() => far.isClosed, 'closed, destroy being called inside bytes')
+        must(far.readBytes === readBytes, `bytes came behind destroy, which was called inside bytes`)
+        await stage.until(() => near.hasEnded || near.isClosed, 'the other side to notice')
+      })
+    },
+  },
+  {
+    id: 'lives-through-a-pause',
+    title: 'A pipe that has had nothing to carry for a while is as good as before: the next byte arrives, alone.',
+    async run(stage) {
+      const [near, far] = await stage.pipe()
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        from.write(1)
+        await stage.arrival(from, to)
+      }
+      await pause(IDLE_MS)
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        from.write(1)
+        await stage.arrival(from, to)
+      }
     },
   },
   {
