@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { unusedPort } from '../ports.js'
 import type { Outcome, Strike } from './strikes.js'
 import { codeOf, toldOf, type FaultPeer, type World } from './world.js'
 
@@ -297,14 +298,12 @@ export function noPython(): string | undefined {
 }
 
 export const portHeld: Strike = async (world) => {
-  const { port } = world.place as { port: number }
-  const holder = spawn('python3', ['-c', BIND, String(port)], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const place = world.place as { port: number }
+  let holder = bind(place.port)
+  // A connection that has just ended at a port keeps out whoever binds it like this, and not those who listen.
+  for (; !(await holds(holder)); holder = bind(place.port)) place.port = await unusedPort()
+  const { port } = place
   try {
-    await new Promise((resolve, reject) => {
-      holder.stdout.once('data', resolve)
-      holder.once('error', reject)
-      holder.once('exit', reject)
-    })
     const peer = world.peer('first')
     const { error } = await peer.run('connect')
     const seen = {
@@ -316,6 +315,23 @@ export const portHeld: Strike = async (world) => {
     await ended(holder)
     throw cause
   }
+}
+
+function bind(port: number): ChildProcess {
+  return spawn('python3', ['-c', BIND, String(port)], { stdio: ['pipe', 'pipe', 'ignore'] })
+}
+
+/** False when it has ended without. */
+function holds(holder: ChildProcess): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    holder.stdout?.once('data', () => {
+      resolve(true)
+    })
+    holder.once('error', reject)
+    holder.once('exit', () => {
+      resolve(false)
+    })
+  })
 }
 
 function ended(child: ChildProcess): Promise<void> {

@@ -39,6 +39,7 @@ for (const name of ['state', 'listening', 'paired', 'apart', 'refused', 'closed'
 let asking = false
 let asked = 0
 let longestMs = 0
+let asksUntil = Promise.resolve()
 async function ask() {
   while (asking) {
     const startedAt = performance.now()
@@ -56,10 +57,11 @@ const commands = {
   stats: () => ({ ...connection.stats(), rss: process.memoryUsage().rss }),
   startAsking: () => {
     asking = true
-    ask().catch((error) => report({ event: 'asking failed', error: told(error) }))
+    asksUntil = ask().catch((error) => report({ event: 'asking failed', error: told(error) }))
   },
-  stopAsking: () => {
+  stopAsking: async () => {
     asking = false
+    await asksUntil // what is under way is answered first
     return { asked, longestMs }
   },
   close: () => connection.close(),
