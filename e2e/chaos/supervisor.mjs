@@ -273,7 +273,7 @@ function checkLeft(run, place) {
 /** A port that is free now, below those that systems give to outgoing connections. */
 async function freePort(random) {
   for (;;) {
-    const port = 15_000 + Math.floor(random() * 15_000)
+    const port = 10_000 + Math.floor(random() * 10_000)
     const server = createServer()
     const isFree = await new Promise((resolve) => {
       server.once('error', () => resolve(false))
